@@ -1,0 +1,1 @@
+"""The configuration: frozen dataclasses, and how a TOML file becomes them."""

@@ -1,0 +1,1 @@
+"""The net layer: bytes between the kernel and a protocol."""
