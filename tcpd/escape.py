@@ -1,0 +1,53 @@
+r"""What a peer sent, made fit to be shown: printable, on one line, bounded.
+
+Bytes and texts come out as they would stand in a Python or C string: `\n`, `\x1b`, `\\`. Control
+characters (C0, C1, DEL), line separators, bidirectional overrides and broken UTF-8 never come out
+raw, so neither a terminal nor a log can be steered by a peer.
+"""
+
+from __future__ import annotations
+
+_SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t", "\\": r"\\", "\0": r"\0"}
+
+
+def escape_text(text: str, limit: int | None = None) -> str:
+    r"""Return a text as one printable line.
+
+    Args:
+        text: any text; surrogates that stand for broken bytes (PEP 383) come out as `\xNN`.
+        limit: how many characters of the text to show; what is left out is counted at the end.
+    """
+    more = 0
+    if limit is not None and len(text) > limit:
+        text, more = text[:limit], len(text) - limit
+    # The common case costs one look: nothing to escape.
+    if not text.isprintable() or "\\" in text:
+        text = "".join(map(_escape_character, text))
+    return f"{text}... ({more} more)" if more else text
+
+
+def escape_bytes(data: bytes, limit: int | None = None) -> str:
+    r"""Return bytes as one printable line: UTF-8 where they are, `\xNN` where they aren't.
+
+    Args:
+        data: any bytes.
+        limit: how many bytes to show; what is left out is counted at the end.
+    """
+    more = 0
+    if limit is not None and len(data) > limit:
+        data, more = data[:limit], len(data) - limit
+    text = escape_text(data.decode("utf-8", "surrogateescape"))
+    return f"{text}... ({more} more)" if more else text
+
+
+def _escape_character(character: str) -> str:
+    if character in _SHORT:
+        return _SHORT[character]
+    if character.isprintable():
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # PEP 383: a byte that was no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"

@@ -1,0 +1,103 @@
+"""Durations, sizes and rates as people write them: "1h30m", "10MiB", "50/s".
+
+Each unit has a type of its own, which a dataclass field names (`idle: Seconds`); `tcpd.fields` then
+accepts both the text and a plain number.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NewType
+
+Seconds = NewType("Seconds", float)
+"""A duration in seconds."""
+ByteSize = NewType("ByteSize", int)
+"""A number of bytes."""
+PerSecond = NewType("PerSecond", float)
+"""A rate: how many a second."""
+
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_SIZES = {
+    "B": 1,
+    "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9,
+    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
+    "K": 2**10, "M": 2**20, "G": 2**30,
+}  # fmt: skip
+_PER = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+_NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
+_DURATION_PART = re.compile(rf"({_NUMBER})(us|ms|s|m|h|d|w)")
+_SIZE = re.compile(rf"({_NUMBER}) ?([A-Za-z]+)?")
+_RATE = re.compile(rf"({_NUMBER}) ?/ ?([a-z]+)")
+
+
+def parse_duration(text: str) -> Seconds:
+    """Return the seconds of a duration: "90s", "5m", "1h30m", "250ms", "1d".
+
+    Raises:
+        ValueError: it is none; the text says what one looks like.
+    """
+    wrong = ValueError(f"{text!r} is no duration; write one as '30s', '5m', '1h30m' or '250ms'")
+    if text == "0":
+        return Seconds(0.0)
+    total, end = 0.0, 0
+    for part in _DURATION_PART.finditer(text):
+        if part.start() != end:
+            raise wrong
+        total += float(part[1]) * _SECONDS[part[2]]
+        end = part.end()
+    if end == 0 or end != len(text):
+        raise wrong
+    return Seconds(total)
+
+
+def parse_size(text: str) -> ByteSize:
+    """Return the bytes of a size: "512", "64KiB", "10MB"; a bare K, M or G counts in 1024s.
+
+    Raises:
+        ValueError: it is none; the text says what one looks like.
+    """
+    match = _SIZE.fullmatch(text)
+    factor = _SIZES.get(match[2] or "B") if match else None
+    if match is None or factor is None:
+        raise ValueError(f"{text!r} is no size; write one as '512', '64KiB' or '10MB'")
+    size = float(match[1]) * factor
+    if size != int(size):
+        raise ValueError(f"{text!r} is not a whole number of bytes")
+    return ByteSize(int(size))
+
+
+def parse_rate(text: str) -> PerSecond:
+    """Return the events a second of a rate: "50/s", "10/m", "1000/h".
+
+    Raises:
+        ValueError: it is none; the text says what one looks like.
+    """
+    match = _RATE.fullmatch(text)
+    per = _PER.get(match[2]) if match else None
+    if match is None or per is None:
+        raise ValueError(f"{text!r} is no rate; write one as '50/s', '10/m' or '1000/h'")
+    return PerSecond(float(match[1]) / per)
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration for people, three figures at most: "1d2h", "5m3s", "1.25s", "0.4ms"."""
+    if seconds < 0.1:
+        return f"{seconds * 1000:.3g}ms" if seconds else "0s"
+    if seconds < 60:
+        return f"{seconds:.3g}s"
+    whole = round(seconds)
+    for unit, smaller in (("d", "h"), ("h", "m"), ("m", "s")):
+        size, part = int(_SECONDS[unit]), int(_SECONDS[smaller])
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size}{unit}{rest}{smaller}" if rest else f"{whole // size}{unit}"
+    return f"{whole}s"
+
+
+def format_size(size: int) -> str:
+    """Return a size for people: "512 B", "1.5 MiB"."""
+    if size < 1024:
+        return f"{size} B"
+    unit = "KiB" if size < 2**20 else "MiB" if size < 2**30 else "GiB"
+    return f"{size / _SIZES[unit]:.1f} {unit}"
