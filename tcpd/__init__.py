@@ -1,3 +1,3 @@
-"""tcpd: run any TCP protocol, written as Twisted Protocol and Factory classes, as a hardened service."""
+"""tcpd: run any TCP protocol, written as ordinary Twisted classes, as a hardened service."""
 
 __version__ = "0.1.0"

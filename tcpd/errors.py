@@ -51,7 +51,7 @@ class FieldError(ValueError):
     each into a `ConfigError` with file and line.
 
     Args:
-        path: the keys and indices that lead from the table to the value, as `("rules", 3, "state")`.
+        path: the keys and indices that lead from the table to the value: `("rules", 3, "state")`.
         problem: what is wrong with it.
         hint: what would be right, or nothing.
     """

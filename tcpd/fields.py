@@ -333,7 +333,7 @@ def _alternative(kind: Any, value: Any, place: Place, problems: list[ConfigError
         complaints.append(mine)
     if len(fitting) > 1 and shape is None:
         raise ValueError(f"expected {words_for(kind)}, not {_name_of(value)}")
-    problems.extend(min(complaints, key=lambda mine: len(mine)))
+    problems.extend(sorted(complaints, key=len)[0])
     return None
 
 

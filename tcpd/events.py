@@ -1,0 +1,177 @@
+"""What happened, as values, and the bus that carries them to whoever wants to know.
+
+Events are not diagnostics: a program reads them. Their field names follow OpenTelemetry's
+(`client.address`), and who a session is was bound by tcpd: nothing a peer sends can change it.
+
+Rules of the bus:
+- A subscriber that raises loses that event, and nobody else notices but the log.
+- Nothing is built when nobody listens: ask `bus.wants(SessionOpened)` first where it matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from twisted.logger import Logger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who a session is; the same for all that is said of it."""
+
+    session_id: str
+    listener: str
+    """The name of its listener, or of its connector."""
+    handler: str
+    client_address: str
+    """The peer's IP address, or `unix`."""
+    client_port: int
+    """The peer's port; 0 where there is none."""
+    local_address: str
+
+    def fields(self) -> dict[str, object]:
+        """Return the identity under the names that records use."""
+        return {
+            "session.id": self.session_id,
+            "listener": self.listener,
+            "handler": self.handler,
+            "client.address": self.client_address,
+            "client.port": self.client_port,
+            "network.local.address": self.local_address,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened."""
+
+    def fields(self) -> dict[str, object]:
+        """Return what happened under the names that records use."""
+        raise TypeError(f"{type(self).__name__} has no fields")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionEvent(Event):
+    """Something that happened to one session."""
+
+    identity: Identity
+
+    def fields(self) -> dict[str, object]:
+        """Return the session's identity."""
+        return self.identity.fields()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOpened(SessionEvent):
+    """A connection was made, and its handler is about to hear of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionClosed(SessionEvent):
+    """A connection is over; said exactly once for each that was opened."""
+
+    bytes_in: int
+    bytes_out: int
+    duration: float
+    """Seconds."""
+    reason: str
+
+    def fields(self) -> dict[str, object]:
+        """Return the identity, the totals, and why it ended."""
+        return {
+            **self.identity.fields(),
+            "bytes.in": self.bytes_in,
+            "bytes.out": self.bytes_out,
+            "duration": round(self.duration, 6),
+            "close.reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerFailed(SessionEvent):
+    """A handler raised; its session ends."""
+
+    error: str
+
+    def fields(self) -> dict[str, object]:
+        """Return the identity and the error."""
+        return {**self.identity.fields(), "error": self.error}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerEvent(SessionEvent):
+    """What a handler itself reports with `session.emit`."""
+
+    name: str
+    data: Mapping[str, object] = field(default_factory=dict)
+
+    def fields(self) -> dict[str, object]:
+        """Return the handler's own fields; the identity goes over them and can't be replaced."""
+        return {**self.data, "event.name": self.name, **self.identity.fields()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerChanged(Event):
+    """A listener began or ended to accept connections."""
+
+    listener: str
+    address: str
+    up: bool
+
+    def fields(self) -> dict[str, object]:
+        """Return which listener, where, and its state."""
+        return {"listener": self.listener, "address": self.address, "up": self.up}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectorChanged(Event):
+    """A connector came to another state."""
+
+    connector: str
+    state: str
+    detail: str = ""
+
+    def fields(self) -> dict[str, object]:
+        """Return which connector, its state, and why."""
+        return {"connector": self.connector, "state": self.state, "detail": self.detail}
+
+
+E = TypeVar("E", bound=Event)
+
+
+class Bus:
+    """Carries each event to those who subscribed to its class."""
+
+    log = Logger()
+
+    def __init__(self) -> None:
+        self._subscribers: dict[type[Event], list[Callable[[Any], None]]] = {}
+
+    def subscribe(self, kind: type[E], subscriber: Callable[[E], None]) -> Callable[[], None]:
+        """Call `subscriber` with each event of exactly the class `kind` from now on.
+
+        Returns:
+            A function that ends the subscription.
+        """
+        # A new list each time, so that a subscriber may leave while an event is on its way.
+        self._subscribers[kind] = [*self._subscribers.get(kind, ()), subscriber]
+
+        def unsubscribe() -> None:
+            left = [each for each in self._subscribers[kind] if each is not subscriber]
+            self._subscribers[kind] = left
+
+        return unsubscribe
+
+    def wants(self, kind: type[Event]) -> bool:
+        """Return whether anybody listens for events of this class."""
+        return bool(self._subscribers.get(kind))
+
+    def emit(self, event: Event) -> None:
+        """Tell everybody who subscribed to the event's class."""
+        for subscriber in self._subscribers.get(type(event), ()):
+            try:
+                subscriber(event)
+            except Exception:
+                self.log.failure("a subscriber failed on {event}", event=type(event).__name__)

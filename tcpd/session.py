@@ -1,0 +1,194 @@
+"""One connection, accepted or dialled: who it is, what it has moved, how it ended.
+
+A session ends once, in one place: `transport_closed`. It holds no counters of its own; the transport
+counts, and everybody else reads.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from tcpd.escape import escape_text
+from tcpd.events import Bus, HandlerEvent, HandlerFailed, Identity, SessionClosed, SessionOpened
+
+# Session ids are unique across restarts of the daemon, so that records of several runs can be joined.
+_run = os.urandom(4).hex()
+_numbers = itertools.count(1)
+
+
+class SessionTransport(Protocol):
+    """What a session asks of its transport, besides Twisted's `ITransport`."""
+
+    bytes_in: int
+    bytes_out: int
+    close_cause: str
+
+    def getPeer(self) -> Any:
+        """Return the peer's address."""
+
+    def getHost(self) -> Any:
+        """Return our own address."""
+
+    def abortConnection(self) -> None:
+        """End the connection at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What the sessions of one listener or connector have in common."""
+
+    name: str
+    """The listener's or the connector's name."""
+    handler: str
+    role: Literal["listener", "connector"]
+    bus: Bus
+    clock: IReactorTime
+
+
+class Session:
+    """One connection.
+
+    Args:
+        origin: the listener or connector that it belongs to.
+        transport: the connection itself.
+
+    Attributes:
+        number: counts the sessions of this process, from 1.
+        opened: when it began, in seconds of `clock`.
+        close_reason: why it ended; empty while it lasts.
+    """
+
+    __slots__ = ("_identity", "close_reason", "number", "opened", "origin", "transport")
+
+    def __init__(self, origin: Origin, transport: SessionTransport) -> None:
+        self.origin = origin
+        self.transport = transport
+        self.number = next(_numbers)
+        self.opened = origin.clock.seconds()
+        self.close_reason = ""
+        self._identity: Identity | None = None
+
+    @property
+    def id(self) -> str:
+        """The session's name in every record, unique across restarts."""
+        return f"{_run}-{self.number}"
+
+    @property
+    def listener(self) -> str:
+        """The name of the listener or connector."""
+        return self.origin.name
+
+    @property
+    def handler(self) -> str:
+        """The name of the handler."""
+        return self.origin.handler
+
+    @property
+    def peer(self) -> Any:
+        """The peer's address, as Twisted's transports give it."""
+        return self.transport.getPeer()
+
+    @property
+    def local(self) -> Any:
+        """Our own address."""
+        return self.transport.getHost()
+
+    @property
+    def bytes_in(self) -> int:
+        """How many bytes the peer has sent."""
+        return self.transport.bytes_in
+
+    @property
+    def bytes_out(self) -> int:
+        """How many bytes were sent to the peer."""
+        return self.transport.bytes_out
+
+    @property
+    def clock(self) -> IReactorTime:
+        """The clock for whatever the handler does later."""
+        return self.origin.clock
+
+    @property
+    def identity(self) -> Identity:
+        """Who this session is, in records."""
+        if self._identity is None:
+            address, port = address_and_port(self.peer)
+            self._identity = Identity(
+                session_id=self.id,
+                listener=self.origin.name,
+                handler=self.origin.handler,
+                client_address=address,
+                client_port=port,
+                local_address=format_address(self.local),
+            )
+        return self._identity
+
+    @property
+    def log(self) -> Logger:
+        """A logger whose records say which session they are about."""
+        return Logger(namespace=f"tcpd.session.{self.origin.name}", source=self)
+
+    def __str__(self) -> str:
+        return f"{self.id} ({format_address(self.peer)})"
+
+    def emit(self, name: str, **data: object) -> None:
+        """Report an event of the handler's own; the session's identity is added to it."""
+        self.origin.bus.emit(HandlerEvent(identity=self.identity, name=name, data=data))
+
+    def announce(self) -> None:
+        """Say that the session has begun."""
+        if self.origin.bus.wants(SessionOpened):
+            self.origin.bus.emit(SessionOpened(identity=self.identity))
+
+    def handler_failed(self, failure: Failure) -> None:
+        """Record that the handler raised; the transport ends the connection by itself."""
+        self.log.failure(
+            "the handler {handler} failed in session {session}",
+            failure=failure,
+            handler=self.origin.handler,
+            session=str(self),
+        )
+        error = escape_text(failure.getErrorMessage(), limit=200)
+        event = HandlerFailed(identity=self.identity, error=error)
+        self.origin.bus.emit(event)
+
+    def transport_closed(self, failure: Failure) -> None:
+        """Record that the connection is over; called once, by the transport."""
+        self.close_reason = self.transport.close_cause
+        bus = self.origin.bus
+        if bus.wants(SessionClosed):
+            bus.emit(
+                SessionClosed(
+                    identity=self.identity,
+                    bytes_in=self.bytes_in,
+                    bytes_out=self.bytes_out,
+                    duration=self.origin.clock.seconds() - self.opened,
+                    reason=self.close_reason,
+                )
+            )
+
+
+def address_and_port(address: object) -> tuple[str, int]:
+    """Return an address's host and port for records: an IPv4-mapped address as IPv4, `unix` and 0."""
+    if isinstance(address, IPv4Address | IPv6Address):
+        return address.host.removeprefix("::ffff:"), address.port
+    return "unix" if isinstance(address, UNIXAddress) else "unknown", 0
+
+
+def format_address(address: object) -> str:
+    """Return an address for people: `127.0.0.1:9999`, `[::1]:9999`, `unix:/run/x.sock`."""
+    if isinstance(address, IPv4Address | IPv6Address):
+        host, port = address_and_port(address)
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if isinstance(address, UNIXAddress):
+        name = address.name or b""
+        return "unix:" + escape_text(os.fsdecode(name)) if name else "unix"
+    return escape_text(str(address), limit=100)
