@@ -1,7 +1,7 @@
 """One connection, accepted or dialled: who it is, what it has moved, how it ended.
 
-A session ends once, in one place: `transport_closed`. It holds no counters of its own; the transport
-counts, and everybody else reads.
+A session ends once, in one place: `transport_closed`. It holds no counters of its own: the
+transport counts, and everybody else reads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from tcpd.escape import escape_text
 from tcpd.events import Bus, HandlerEvent, HandlerFailed, Identity, SessionClosed, SessionOpened
 
-# Session ids are unique across restarts of the daemon, so that records of several runs can be joined.
+# Session ids are unique across restarts, so that records of several runs can be joined.
 _run = os.urandom(4).hex()
 _numbers = itertools.count(1)
 
@@ -177,7 +177,7 @@ class Session:
 
 
 def address_and_port(address: object) -> tuple[str, int]:
-    """Return an address's host and port for records: an IPv4-mapped address as IPv4, `unix` and 0."""
+    """Return an address's host and port for records; an IPv4-mapped host comes out as IPv4."""
     if isinstance(address, IPv4Address | IPv6Address):
         return address.host.removeprefix("::ffff:"), address.port
     return "unix" if isinstance(address, UNIXAddress) else "unknown", 0
