@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -51,6 +51,8 @@ class Origin:
     role: Literal["listener", "connector"]
     bus: Bus
     clock: IReactorTime
+    sessions: dict[int, Session] = field(default_factory=dict)
+    """The sessions that are open, by number."""
 
 
 class Session:
@@ -143,8 +145,9 @@ class Session:
         """Report an event of the handler's own; the session's identity is added to it."""
         self.origin.bus.emit(HandlerEvent(identity=self.identity, name=name, data=data))
 
-    def announce(self) -> None:
+    def begin(self) -> None:
         """Say that the session has begun."""
+        self.origin.sessions[self.number] = self
         if self.origin.bus.wants(SessionOpened):
             self.origin.bus.emit(SessionOpened(identity=self.identity))
 
@@ -163,6 +166,7 @@ class Session:
     def transport_closed(self, failure: Failure) -> None:
         """Record that the connection is over; called once, by the transport."""
         self.close_reason = self.transport.close_cause
+        self.origin.sessions.pop(self.number, None)
         bus = self.origin.bus
         if bus.wants(SessionClosed):
             bus.emit(

@@ -1,0 +1,145 @@
+"""Connections become sessions, each with its handler's protocol.
+
+Rules:
+- `transport.protocol` is the handler's own protocol; nothing of ours stands between. (Only an
+  endpoint of another package, whose transport isn't ours, makes a relay necessary.)
+- A handler that raises, wherever it raises, ends its own session only.
+- The handler hears nothing before its session exists.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tcpd.relay import Relay
+from tcpd.session import Origin, Session
+
+
+@implementer(IProtocolFactory)
+class Serving:
+    """The factory that a listener or connector gives to its ports and endpoints.
+
+    Args:
+        origin: what the sessions have in common.
+        factory: the handler: a Twisted factory, or an `ISessionFactory`.
+    """
+
+    noisy: ClassVar[bool] = False
+
+    def __init__(self, origin: Origin, factory: Any) -> None:
+        self.origin = origin
+        self.factory = factory
+
+    def doStart(self) -> None:
+        """Tell the handler that a port opens or a connection is tried."""
+        start = getattr(self.factory, "doStart", None)
+        if start is not None:
+            start()
+
+    def doStop(self) -> None:
+        """Tell the handler that a port has closed or a connection is over."""
+        stop = getattr(self.factory, "doStop", None)
+        if stop is not None:
+            stop()
+
+    def admits(self, address: object) -> bool:
+        """Return whether a peer may come in; a port asks before it builds anything."""
+        return True
+
+    def accept(self, transport: Any) -> None:
+        """Make the session of a connection that one of our ports has accepted."""
+        session = Session(self.origin, transport)
+        transport.observer = session
+        self.start(session, transport)
+
+    def buildProtocol(self, addr: IAddress) -> IProtocol:
+        """Return a first protocol, which makes the session once it is connected.
+
+        Twisted's own endpoints and services come this way.
+        """
+        return Arrival(self)
+
+    def start(self, session: Session, transport: Any) -> bool:
+        """Build the handler's protocol and connect it.
+
+        Returns:
+            Whether the transport has the handler's protocol now.
+        """
+        session.begin()
+        protocol = None
+        try:
+            build = getattr(self.factory, "buildSession", None)
+            protocol = build(session) if build else self.factory.buildProtocol(session.peer)
+            if protocol is None:
+                transport.abort_because("handler-refused")
+            else:
+                transport.protocol = protocol
+                protocol.makeConnection(transport)
+        except Exception:
+            session.handler_failed(Failure())
+            transport.abort_because("handler-failed")
+        return protocol is not None and transport.protocol is protocol
+
+
+class Arrival(Protocol):
+    """The first protocol of a connection that an endpoint made: makes the session and steps aside.
+
+    `ClientService` and the like put a protocol of their own around what `buildProtocol` returned,
+    in order to hear of the end; `outer` is that one, and the session's end is passed on to it.
+
+    Attributes:
+        handler_protocol: the handler's own protocol, once connected.
+    """
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+        self._session: Session | None = None
+        self._outer: Any = None
+        self._relay: Relay | None = None
+        self.handler_protocol: Any = None
+
+    def makeConnection(self, transport: Any) -> None:
+        """Make the session and hand the connection over to the handler."""
+        if not hasattr(transport, "close_cause"):
+            self._stay_between(transport)
+            return
+        outer = transport.protocol
+        self._session = Session(self._serving.origin, transport)
+        transport.observer = self
+        if self._serving.start(self._session, transport):
+            self._outer = outer
+            self.handler_protocol = transport.protocol
+
+    def _stay_between(self, transport: Any) -> None:
+        """Stay in between, since the transport is another package's and can't be handed over."""
+        self._relay = relay = Relay(transport)
+        self._session = relay.observer = Session(self._serving.origin, relay)
+        self._serving.start(self._session, relay)
+        self.handler_protocol = relay.protocol
+
+    def dataReceived(self, data: bytes) -> None:
+        """Pass bytes through the relay; nobody else's come here."""
+        if self._relay is not None:
+            self._relay.data_received(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Pass the end through the relay; our own transports tell it to the session themselves."""
+        if self._relay is not None:
+            self._relay.connection_lost(reason)
+
+    def handler_failed(self, failure: Failure) -> None:
+        """Pass on to the session that its handler raised."""
+        if self._session is not None:
+            self._session.handler_failed(failure)
+
+    def transport_closed(self, failure: Failure) -> None:
+        """End the session, and tell whoever waits for the connection's end."""
+        if self._session is not None:
+            self._session.transport_closed(failure)
+        if self._outer is not None:
+            self._outer.connectionLost(failure)
