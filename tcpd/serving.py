@@ -64,14 +64,9 @@ class Serving:
         """
         return Arrival(self)
 
-    def start(self, session: Session, transport: Any) -> bool:
-        """Build the handler's protocol and connect it.
-
-        Returns:
-            Whether the transport has the handler's protocol now.
-        """
+    def start(self, session: Session, transport: Any) -> None:
+        """Build the handler's protocol, give it to the transport, and connect it."""
         session.begin()
-        protocol = None
         try:
             build = getattr(self.factory, "buildSession", None)
             protocol = build(session) if build else self.factory.buildProtocol(session.peer)
@@ -83,7 +78,6 @@ class Serving:
         except Exception:
             session.handler_failed(Failure())
             transport.abort_because("handler-failed")
-        return protocol is not None and transport.protocol is protocol
 
 
 class Arrival(Protocol):
@@ -108,12 +102,11 @@ class Arrival(Protocol):
         if not hasattr(transport, "close_cause"):
             self._stay_between(transport)
             return
-        outer = transport.protocol
+        self._outer = transport.protocol
         self._session = Session(self._serving.origin, transport)
         transport.observer = self
-        if self._serving.start(self._session, transport):
-            self._outer = outer
-            self.handler_protocol = transport.protocol
+        self._serving.start(self._session, transport)
+        self.handler_protocol = transport.protocol
 
     def _stay_between(self, transport: Any) -> None:
         """Stay in between, since the transport is another package's and can't be handed over."""
@@ -128,7 +121,8 @@ class Arrival(Protocol):
             self._relay.data_received(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Pass the end through the relay; our own transports tell it to the session themselves."""
+        """The end came to us, not to a handler: through the relay, or since there is no handler."""
+        self._outer = None  # whoever stands around us has just been told
         if self._relay is not None:
             self._relay.connection_lost(reason)
 
