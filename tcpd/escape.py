@@ -40,6 +40,16 @@ def escape_bytes(data: bytes, limit: int | None = None) -> str:
     return f"{text}... ({more} more)" if more else text
 
 
+def one_line(text: str) -> str:
+    r"""Return a text as one printable line, backslashes as they are.
+
+    For texts in which what a peer sent has been escaped already: `\x1b` stays `\x1b`.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c == "\\" else _escape_character(c) for c in text)
+
+
 def _escape_character(character: str) -> str:
     if character in _SHORT:
         return _SHORT[character]

@@ -1,0 +1,122 @@
+"""Where log lines go: standard output, journald, or a file.
+
+Rules:
+- A file is created 0640, appended to, and never reached through a symbolic link.
+- What can't be written (a full disk) is lost and counted; the next line that can says how many.
+- Nothing here raises, for a log must not end what it reports on.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+)
+from zope.interface import implementer
+
+from tcpd.errors import TcpdError
+from tcpd.sinks.log_format import Formatter
+
+
+def runs_under_journald(environ: Mapping[str, str], stream: TextIO) -> bool:
+    """Return whether a stream goes to journald, as `JOURNAL_STREAM` says (systemd.exec(5))."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return environ.get("JOURNAL_STREAM", "") == f"{status.st_dev}:{status.st_ino}"
+
+
+def open_log_file(path: Path) -> TextIO:
+    """Open a log file for appending; created if it isn't there.
+
+    Raises:
+        TcpdError: it can't be opened, or is a symbolic link.
+    """
+    try:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(path, flags, 0o640)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise TcpdError(
+                f"cannot write the log to {str(path)!r}: it is a symbolic link; name its target"
+            ) from None
+        raise TcpdError(f"cannot write the log to {str(path)!r}: {error.strerror}") from None
+    return os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace")
+
+
+@implementer(ILogObserver)
+class LogOutput:
+    """Writes log events to a stream, one flush an event.
+
+    Args:
+        formatter: makes the line of an event.
+        stream: where lines go.
+        path: the file behind the stream, if it is one that `reopen` may open again.
+
+    Attributes:
+        lost: how many events could not be written since the last that could.
+    """
+
+    def __init__(self, formatter: Formatter, stream: TextIO, path: Path | None = None) -> None:
+        self._format = formatter
+        self._stream = stream
+        self._path = path
+        self.lost = 0
+        self._broken_off = False
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write one event."""
+        try:
+            text = self._format(event)
+            if self.lost:
+                text = f"({self.lost} log lines before this one could not be written)\n{text}"
+            if self._broken_off:
+                text = "\n" + text
+            self._stream.flush()
+            self._write(text.encode("utf-8", "backslashreplace"))
+        except Exception:
+            self.lost += 1
+        else:
+            self.lost = 0
+
+    def _write(self, data: bytes) -> None:
+        """Write past any buffer, so that what failed leaves nothing behind to come out later."""
+        descriptor = self._stream.fileno()
+        while data:
+            written = os.write(descriptor, data)
+            data = data[written:]
+            self._broken_off = bool(data)
+
+    def reopen(self) -> None:
+        """Open the file anew, after something has moved it away; keep the old one if that fails."""
+        if self._path is None:
+            return
+        fresh = open_log_file(self._path)
+        self._stream, old = fresh, self._stream
+        old.close()
+
+
+def with_level(output: LogOutput, level: LogLevel) -> ILogObserver:
+    """Return an observer that passes on events of this level and above."""
+    predicate = LogLevelFilterPredicate(defaultLogLevel=level)
+    # Connectors report their states themselves, once each; this one would add a line a try.
+    quiet = LogLevel.warn if level < LogLevel.warn else level
+    predicate.setLogLevelForNamespace("twisted.application._client_service.ClientService", quiet)
+    observer: ILogObserver = FilteringLogObserver(output, [predicate])
+    return observer
+
+
+def standard_output() -> TextIO:
+    """Return the process's own standard output, also where `sys.stdout` was replaced by a log."""
+    return sys.__stdout__ or sys.stdout
