@@ -82,5 +82,7 @@ class StartError(TcpdError, SystemExit):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `did you mean 'x'?` for the word of `known` nearest to a mistyped one, or nothing."""
+    if len(word) > 100:  # no name is so long, and difflib is slow on such a word
+        return ""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"did you mean {near[0]!r}?" if near else ""
