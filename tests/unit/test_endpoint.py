@@ -373,8 +373,10 @@ def test_any_text_can_be_quoted(text: str) -> None:
     assert split(quote(text)) == ([text], [])
 
 
-@pytest.mark.parametrize("parse", [parse_server, parse_client])
-@given(text=st.text(st.sampled_from("tcpunix:=\\/0189.[]port"), max_size=20))
+@given(
+    st.sampled_from([parse_server, parse_client]),
+    st.text(st.sampled_from("tcpunix:=\\/0189.[]port"), max_size=20),
+)
 def test_any_string_is_accepted_or_refused_with_a_reason(
     parse: Callable[[str], ServerEndpoint | ClientEndpoint], text: str
 ) -> None:
