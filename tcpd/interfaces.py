@@ -2,10 +2,13 @@
 
 A handler is any Twisted protocol factory (`twisted.internet.interfaces.IProtocolFactory`); it needs
 nothing from here. A factory that wants to know more about each connection provides
-`ISessionFactory`.
+`ISessionFactory`; one that stands before another handler provides `IHandlerUser`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IProtocol
 from zope.interface import Interface
@@ -22,3 +25,26 @@ class ISessionFactory(Interface):
         Called in place of `buildProtocol(addr)`; the session has its identity, addresses, logger,
         clock and `emit` already, and its transport is connected.
         """
+
+
+class HandlerMaker(Protocol):
+    """Makes the handler that another one stands before."""
+
+    def __call__(
+        self, name_key: str, name: str, options_key: str, options: Mapping[str, Any]
+    ) -> Any:
+        """Return the factory of the handler `name`, or None: its mistakes are reported already.
+
+        Args:
+            name_key: the asking handler's option that holds the name, for the errors' places.
+            name: the handler's name, as `--handler` takes it.
+            options_key: the option that holds the other handler's own.
+            options: those options, as the configuration gives them.
+        """
+
+
+class IHandlerUser(Interface):
+    """A handler that stands before other handlers, which its own options name."""
+
+    def use_handlers(make: HandlerMaker) -> None:  # noqa: N805  (zope: no self)
+        """Make the other handlers; called once, when the options were read and are right."""

@@ -20,7 +20,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -30,7 +30,8 @@ from typing import Any
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Factory
 
-from tcpd.errors import HandlerError, did_you_mean
+from tcpd.errors import ConfigError, HandlerError, did_you_mean
+from tcpd.fields import Place, build
 
 ENTRY_POINT_GROUP = "tcpd.handlers"
 
@@ -119,6 +120,60 @@ def find(name: str, base: Path | None = None) -> HandlerClass:
         hint = f"which class in it? write '{name}:Class'"
     there_is = f"there is {', '.join(known)}; 'module:Class' and 'file.py:Class' work too"
     raise HandlerError(f"no handler {name!r}; {hint + ' ' if hint else ''}{there_is}")
+
+
+def build_handler(
+    name: str,
+    options: Mapping[str, Any],
+    name_at: Place,
+    options_at: Place,
+    *,
+    problems: list[ConfigError],
+    base: Path | None = None,
+) -> Any:
+    """Return the factory of a configured handler, with its options, ready to serve.
+
+    A handler that stands before others (`IHandlerUser`) is given those too.
+
+    Args:
+        name: the handler's name, as for `find`.
+        options: its options, as the configuration gives them.
+        name_at: where its name stands.
+        options_at: where its options stand.
+        problems: gains an entry for every mistake.
+        base: the directory that a relative file is looked up in; the current one by default.
+
+    Returns:
+        The factory, or None if there was any mistake.
+    """
+    try:
+        found = find(name, base)
+    except HandlerError as error:
+        problems.append(name_at.error(str(error)))
+        return None
+    if found.options is None:
+        if options:
+            problems.append(options_at.error(f"the handler {name!r} takes no options"))
+            return None
+        try:
+            return found.make()
+        except HandlerError as error:
+            problems.append(name_at.error(str(error)))
+            return None
+    before = len(problems)
+    try:
+        factory = build(found.options, options, options_at, problems)
+    except Exception as error:  # a plugin's own mistake, not one in its options
+        problems.append(name_at.error(f"the handler {name!r} can't be made: {_told(error)}"))
+        return None
+    if factory is not None and hasattr(factory, "use_handlers"):
+
+        def make(name_key: str, name: str, options_key: str, options: Mapping[str, Any]) -> Any:
+            places = options_at / name_key, options_at / options_key
+            return build_handler(name, options, *places, problems=problems, base=base)
+
+        factory.use_handlers(make)
+    return factory if len(problems) == before else None
 
 
 def find_built_in(name: str) -> HandlerClass:
