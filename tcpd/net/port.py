@@ -1,0 +1,334 @@
+"""Listening ports: who is accepted, when, and what every error of accept(2) means.
+
+A port asks its factory before it builds anything, if the factory is an `Acceptor`; any other
+Twisted factory is served as Twisted does it. Nothing is logged in the ordinary case.
+
+What accept(2) may answer, and what is done about it:
+
+- EAGAIN: nobody is waiting; go back to the loop.
+- ECONNABORTED, EPERM, EPROTO, ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH, EOPNOTSUPP,
+  ENETUNREACH, ETIMEDOUT: this one connection failed before we had it (Linux hands its pending
+  network error to accept, and a firewall may refuse it); take the next.
+- EMFILE, ENFILE, ENOBUFS, ENOMEM: no descriptor or no memory for it. Accepting stops, which is said
+  once, and starts again when one of this port's own connections closes, or after
+  `STARVED_RETRY` seconds. Who is waiting stays in the backlog meanwhile.
+- EINTR: Python tries again by itself (PEP 475).
+- Anything else (EBADF, EINVAL, ENOTSOCK, EFAULT): the listening socket is broken. That is logged
+  as critical, and the port closes, for a loop would only repeat it.
+"""
+
+# Most of the methods of Twisted that are called here have no annotations; its names
+# and signatures are kept.
+# ruff: noqa: N815
+# mypy: disable-error-code="no-untyped-call"
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from twisted.internet import tcp
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from tcpd.net.options import tune
+from tcpd.net.sockets import Server, ServerTransport
+from tcpd.net.tls import ServerTLS
+
+# Linux cuts it to net.core.somaxconn. With Twisted's 50, a burst of 2000 connects waits 1.2 s.
+BACKLOG = 4096
+TWISTED_BACKLOG = 50
+# At most so many connections are accepted before the loop serves the others.
+BATCH = 256
+# Seconds. Short enough that a newcomer is served within a second of a release that another part
+# of the process made, long enough to cost nothing.
+STARVED_RETRY = 0.5
+# Seconds in which starvation is not spoken of twice.
+STARVED_SILENCE = 60.0
+
+_CONNECTION_FAILED = frozenset(
+    (
+        errno.ECONNABORTED,
+        errno.EPERM,
+        errno.EPROTO,
+        errno.ENETDOWN,
+        errno.ENOPROTOOPT,
+        errno.EHOSTDOWN,
+        errno.ENONET,
+        errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ENETUNREACH,
+        errno.ETIMEDOUT,
+    )
+)
+_STARVED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+
+
+@runtime_checkable
+class Acceptor(Protocol):
+    """A factory that decides about a connection itself: tcpd's own listeners."""
+
+    def admits(self, address: IAddress, /) -> bool:
+        """Whether a peer may come in; asked before anything is built. If not, it is closed."""
+
+    def accept(self, transport: ServerTransport, /) -> None:
+        """Take an open connection: set `transport.protocol` and call its `makeConnection`.
+
+        With TLS this comes after the handshake. What it raises aborts the connection.
+        """
+
+    def abandoned(self, transport: ServerTransport, reason: Failure, /) -> None:
+        """A connection that was admitted ended, and nobody else will be told.
+
+        Its handshake failed, or `accept` raised before it had set `transport.observer`.
+        `transport.close_cause` says how it ended; `transport.getPeer()` still answers.
+        """
+
+
+class Port(tcp.Port):
+    """A listening TCP socket.
+
+    Attributes:
+        tls: with it, every connection is TLS from its first byte.
+    """
+
+    log: ClassVar[Logger] = Logger()
+
+    tls: ServerTLS | None = None
+    reactor: Any
+    factory: Any
+    server_class: type[ServerTransport] = Server
+    # shutdown(2) of a listening socket ends it for every process that shares it; close(2) doesn't.
+    _shouldShutdown = False
+
+    def __init__(
+        self,
+        port: Any,
+        factory: Any,
+        backlog: int = BACKLOG,
+        interface: str = "",
+        reactor: Any = None,
+    ) -> None:
+        tcp.Port.__init__(self, port, factory, backlog, interface, reactor)
+        self._prepare(factory)
+
+    def _prepare(self, factory: Any) -> None:
+        self._acceptor: Acceptor | None = factory if isinstance(factory, Acceptor) else None
+        self._holds: set[str] = set()
+        self._starved_call: Any = None
+        self._starved_said = float("-inf")
+        self._batch = BATCH
+
+    def secure(self, tls: ServerTLS) -> None:
+        """Have every connection that is accepted from now on speak TLS."""
+        self.tls = tls
+        self.server_class = self._tls_class()
+
+    def _tls_class(self) -> type[ServerTransport]:
+        from tcpd.net.tls_transport import TLSServer
+
+        return TLSServer
+
+    # -- listening ---------------------------------------------------------------------------
+
+    def startListening(self) -> None:
+        """Bind, unless the socket was handed to us, and listen.
+
+        Raises:
+            CannotListenError: the address can't be had.
+        """
+        adopted = self._preexistingSocket
+        self._preexistingSocket = None
+        sock = self._bind() if adopted is None else adopted
+        sock.setblocking(False)
+        tune(sock)
+        self._realPortNumber = self._number_of(sock)
+        self.factory.doStart()
+        self.connected = True
+        self.socket = sock
+        self.fileno = sock.fileno  # type: ignore[method-assign]
+        self._accept_on()
+
+    def _bind(self) -> socket.socket:
+        sock: socket.socket | None = None
+        try:
+            sock = self.createInternetSocket()
+            if self.addressFamily == socket.AF_INET6:
+                sock.bind(tcp._resolveIPv6(self.interface, self.port))
+            else:
+                sock.bind((self.interface, self.port))
+            sock.listen(self.backlog)
+        except OSError as error:
+            if sock is not None:
+                sock.close()
+            raise CannotListenError(self.interface, self.port, error) from error
+        return sock
+
+    def _number_of(self, sock: socket.socket) -> Any:
+        return sock.getsockname()[1]
+
+    def _logConnectionLostMsg(self) -> None:
+        """Say nothing: who closes a port says so, if it matters."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The port is closed."""
+        self._end(reason)
+
+    def _end(self, reason: Failure) -> None:
+        self._forget_starvation()
+        tcp.Port.connectionLost(self, reason)
+
+    # -- holding back ------------------------------------------------------------------------
+
+    def hold(self, reason: str) -> None:
+        """Stop accepting until `release(reason)`; who connects waits in the backlog.
+
+        Several reasons may hold a port at once; each counts once.
+        """
+        self._holds.add(reason)
+        if self.connected:
+            self.stopReading()
+
+    def release(self, reason: str) -> None:
+        """Give up one reason to hold back; a reason that doesn't hold is none."""
+        self._holds.discard(reason)
+        self._accept_on()
+
+    def pauseProducing(self) -> None:
+        """Hold back, in Twisted's words."""
+        self.hold("paused")
+
+    def resumeProducing(self) -> None:
+        """Accept again, in Twisted's words."""
+        self.release("paused")
+
+    def _accept_on(self) -> None:
+        if self.connected and not self.disconnecting and not self._holds:
+            self.startReading()
+
+    def descriptor_released(self) -> None:
+        """One of this port's connections closed: if descriptors had run out, there is one now."""
+        if self._starved_call is not None:
+            self._forget_starvation()
+
+    def _starve(self, error: OSError) -> None:
+        now = self.reactor.seconds()
+        if now - self._starved_said >= STARVED_SILENCE:
+            self.log.warn(
+                "{port}: {problem}; accepting waits until there is room",
+                port=self,
+                problem=error.strerror,
+            )
+        self._starved_said = now
+        self.hold("starved")
+        if self._starved_call is None:
+            self._starved_call = self.reactor.callLater(STARVED_RETRY, self._forget_starvation)
+
+    def _forget_starvation(self) -> None:
+        call, self._starved_call = self._starved_call, None
+        if call is not None and call.active():
+            call.cancel()
+        self.release("starved")
+
+    # -- accepting ---------------------------------------------------------------------------
+
+    def doRead(self) -> BaseException | None:
+        """Accept who is waiting, a batch at most; gives an error that breaks the port, or None."""
+        accepted = 0
+        accept = self.socket.accept
+        while accepted < self._batch:
+            try:
+                sock, address = accept()
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno in _CONNECTION_FAILED:
+                    continue
+                if error.errno in _STARVED:
+                    self._starve(error)
+                    break
+                self.log.critical(
+                    "{port}: accept failed and the port closes: {problem}", port=self, problem=error
+                )
+                return error
+            accepted += 1
+            try:
+                self._welcome(sock, address)
+            except BaseException:
+                sock.close()
+                self.log.failure("{port}: a factory failed on a connection", port=self)
+            if self._holds or self.disconnecting:
+                break
+        # A lone connection doesn't pay for a second accept that only says EAGAIN; where they come
+        # in numbers the batch grows with them.
+        self._batch = min(BATCH, accepted * 2) if accepted == self._batch else max(1, accepted)
+        return None
+
+    def _welcome(self, sock: socket.socket, address: Any) -> None:
+        """Let the factory decide about an accepted socket, and start its session."""
+        peer = self._peer_address(address)
+        acceptor = self._acceptor
+        protocol = None
+        if acceptor is not None:
+            if not acceptor.admits(peer):
+                sock.close()
+                return
+        elif self.tls is None:
+            protocol = self.factory.buildProtocol(peer)
+            if protocol is None:
+                sock.close()
+                return
+        number = self.sessionno
+        self.sessionno = number + 1
+        transport = self.server_class(sock, protocol, address, self, number, self.reactor)
+        transport.set_addresses(peer)
+        transport.begin()
+
+    def open_session(self, transport: ServerTransport) -> bool:
+        """Give an open connection its protocol; with TLS, once the handshake is done.
+
+        Returns:
+            False if the factory or the handler failed at it, and the connection is closed.
+        """
+        if self._acceptor is not None:
+            return transport.perform(self._acceptor.accept, transport)
+        if transport.protocol is not None:
+            return transport.perform(transport.protocol.makeConnection, transport)
+        return transport.perform(self._build, transport)
+
+    def _build(self, transport: ServerTransport) -> None:
+        protocol = self.factory.buildProtocol(transport.getPeer())
+        if protocol is None:
+            transport.loseConnection()
+        else:
+            transport.protocol = protocol
+            protocol.makeConnection(transport)
+
+    def session_abandoned(self, transport: ServerTransport, reason: Failure) -> None:
+        """A connection ended before its session began; told to an acceptor, else logged."""
+        if self._acceptor is not None:
+            try:
+                self._acceptor.abandoned(transport, reason)
+            except Exception:
+                self.log.failure("{port}: an acceptor failed", port=self)
+        elif transport.close_cause == "tls-failed":
+            self.log.info(
+                "{port}: TLS with {peer} failed: {problem}",
+                port=self,
+                peer=transport.getPeer(),
+                problem=reason.getErrorMessage(),
+            )
+
+    def _peer_address(self, address: Any) -> Any:
+        if len(address) == 4 and address[3]:
+            # A link-local peer: the scope belongs to its name, and only getnameinfo knows it.
+            address = tcp._getrealname(address)
+        return self._addressType("TCP", *address)
+
+    def __repr__(self) -> str:
+        number = self._realPortNumber
+        where = "not listening" if number is None else f"{self.interface or '*'}:{number}"
+        return f"<tcp port {where}>"

@@ -1,0 +1,499 @@
+"""The bytes between a socket and a protocol: corked writes, backpressure, half-close, one ending.
+
+`StreamTransport` is what every tcpd transport is made of; `tcpd.net.sockets` and
+`tcpd.net.tls_transport` put the sockets under it. Its rules:
+
+- Reading and writing know the socket by `recv` and `send` alone, so TLS, or a compiled twin of
+  this file, changes nothing else. The hot path is `doRead`, `write` and `flush`.
+- What a handler writes while one of its callbacks runs leaves with one `send` when the callback
+  returns. At any other time it leaves at the end of the loop's turn. What the kernel doesn't take
+  stays in Twisted's own buffer, and `doWrite` sends it; order and producers are Twisted's.
+- `write` never raises for the socket's sake and never ends a session: a failed `send` leaves the
+  data queued, and `doWrite` meets the same error where ending is allowed.
+- A peer that doesn't read is not read from: when what it sent is answered and more than
+  `HIGH_WATER` bytes are queued, reading stops until `LOW_WATER` is left, unless a producer is
+  registered, for then Twisted's own rules hold. The handler's `pauseProducing` is a second,
+  independent reason. Writes that answer nothing don't stop reading: the peer may be waiting for
+  us to read before it reads itself, and then neither would ever go on.
+- A peer that shuts down its side gets what was written for it before the protocol hears
+  `connectionLost`, whether or not it knows of half-close.
+- Whatever a handler's callback raises ends this session alone, with one report.
+- A session ends once: `connectionLost`, then `observer.transport_closed`.
+"""
+
+# Most of the methods of Twisted that are called here have no annotations.
+# mypy: disable-error-code="no-untyped-call"
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol, cast
+
+from twisted.internet import tcp
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from tcpd.net.loop import Loop
+
+# One read takes up to this much. Measured: 64 KiB costs messages of 100 KiB a fifth of their
+# speed, more than 256 KiB gains nothing.
+READ_SIZE = 256 * 1024
+# As much as one read brings: an echo of it may be queued whole before its peer is held, so that a
+# peer that does read is never held by a single read, and one that doesn't costs one read's worth.
+HIGH_WATER = 256 * 1024
+# Reading resumes before the queue is empty, so that a fast peer's pipe doesn't run dry.
+LOW_WATER = 64 * 1024
+# A producer that is silent for so long after the peer's end of stream counts as finished. It may
+# be another connection that will never speak again, and whose owner only waits for our end.
+PRODUCER_GRACE = 10.0
+
+_RESET = frozenset((errno.ECONNRESET, errno.EPIPE))
+
+Tap = Callable[[str, bytes], object]
+
+
+class TransportObserver(Protocol):
+    """Who is told how a transport fares: tcpd's session."""
+
+    def transport_closed(self, reason: Failure, /) -> None:
+        """The session is over; called once, after the protocol's `connectionLost`."""
+
+    def handler_failed(self, failure: Failure, /) -> None:
+        """A callback of the handler's raised; the session ends at once."""
+
+
+class StreamTransport(tcp.Connection):
+    """The part of a transport that is the same for TCP, UNIX sockets and TLS, server and client.
+
+    Attributes:
+        bytes_in: how many bytes the peer has sent us, as the handler sees them.
+        bytes_out: how many of the handler's bytes the kernel has taken.
+        last_read: when bytes last came in, in seconds on the reactor's clock; at first, when the
+            connection was opened.
+        last_write: when the kernel last took bytes, likewise.
+        observer: who is told of the end and of handler failures; None for nobody.
+        close_cause: empty while the session lives, then why it ended: "peer-closed",
+            "handler-closed", "handler-aborted", "peer-reset", "handler-failed", "tls-failed",
+            "lost", or what `abort_because` was told.
+        tap: called with "in" or "out" and a copy of the bytes as they pass; None for no tap.
+        tls: facts about TLS on this socket; None without it.
+    """
+
+    log: ClassVar[Logger] = Logger()
+
+    protocol: Any
+    reactor: Any
+    bytes_in: int = 0
+    bytes_out: int = 0
+    last_read: float = 0.0
+    last_write: float = 0.0
+    observer: TransportObserver | None = None
+    close_cause: str = ""
+    tap: Tap | None = None
+    tls: Any = None
+
+    _loop: Loop
+    _corked = False
+    _held_by_handler = False
+    _held_by_queue = False
+    _peer_finished = False
+    _draining = False
+    _grace_call: Any = None
+    _wrote_late = False
+    # Whether what is written outside dataReceived counts as an answer to what was read before.
+    _late_writes_count = False
+
+    # -- the hot path ------------------------------------------------------------------------
+
+    def doRead(self) -> BaseException | None:  # type: ignore[override]
+        """Read once and hand it over; gives what the session is to end with, or None."""
+        try:
+            data = self.socket.recv(READ_SIZE)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            return self._receive_failed(error)
+        return self._dataReceived(data)
+
+    def _dataReceived(self, data: bytes) -> BaseException | None:  # type: ignore[override]
+        if not data:
+            return CONNECTION_DONE
+        self.last_read = self._loop.now
+        self.bytes_in += len(data)
+        if self.tap is not None:
+            self._tapped("in", data)
+        self._corked = True
+        try:
+            self.protocol.dataReceived(data)
+        except BaseException:
+            self._corked = False
+            return self._handler_failed()
+        self._corked = False
+        if self._tempDataBuffer:
+            self.flush()
+            if self.dataBuffer:
+                self._hold_if_full()
+        elif self._wrote_late:
+            self._wrote_late = False
+            self._hold_if_full()
+        return None
+
+    def write(self, data: bytes) -> None:
+        """Send, in order, soon; see the module's rules.
+
+        Raises:
+            TypeError: the data is not bytes.
+        """
+        if self.TLS:
+            super().write(data)
+            return
+        if not isinstance(data, bytes):
+            raise TypeError("Data must be bytes")
+        if not data or not self.connected or self._writeDisconnected:
+            return
+        self._tempDataBuffer.append(data)
+        self._tempDataLen += len(data)
+        if self.producer is not None:
+            self._maybePauseProducer()
+        if not self._corked:
+            self._flush_soon()
+
+    def writeSequence(self, iovec: Any) -> None:
+        """Send several pieces as `write` does one."""
+        if self.TLS:
+            super().writeSequence(iovec)
+            return
+        pieces = list(iovec)
+        for piece in pieces:
+            if not isinstance(piece, bytes):
+                raise TypeError("Data must be bytes")
+        self.write(b"".join(pieces))
+
+    def flush(self) -> None:
+        """Send what was gathered, with one `send`; the rest waits for `doWrite`."""
+        if not self.connected or self._aborting:
+            return
+        if self.dataBuffer:  # doWrite is at work and takes ours up after it
+            return
+        gathered = self._tempDataBuffer
+        if not gathered:
+            return
+        data = gathered[0] if len(gathered) == 1 else b"".join(gathered)
+        try:
+            sent = self.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.startWriting()  # doWrite meets the same error
+            return
+        if sent:
+            self.last_write = self._loop.now
+            self.bytes_out += sent
+            if self.tap is not None:
+                self._tapped("out", data[:sent])
+        self._tempDataBuffer = []
+        self._tempDataLen = 0
+        if sent == len(data):
+            if self.producer is not None:
+                self._after_flush_with_producer()
+            return
+        self.dataBuffer = data
+        self.offset = sent
+        if self.producer is not None:
+            self._maybePauseProducer()
+        self.startWriting()
+
+    # -- writing, off the hot path -----------------------------------------------------------
+
+    def _flush_soon(self) -> None:
+        if self.dataBuffer:
+            self._wrote_late = self._late_writes_count
+        elif len(self._tempDataBuffer) == 1:  # the first since the last flush
+            self._loop.flush_later(self)
+
+    def _after_flush_with_producer(self) -> None:
+        # doWrite is what asks a producer for more, and what ends a session that waits for one.
+        if (
+            not self.streamingProducer
+            or self.producerPaused
+            or self.disconnecting
+            or self._draining
+        ):
+            self.startWriting()
+
+    def writeSomeData(self, data: bytes) -> int | ConnectionLost:
+        """Send what the kernel takes now; gives the number of bytes, or why the session ends."""
+        if not data:
+            return 0
+        try:
+            sent = self.socket.send(memoryview(data)[: self.SEND_LIMIT])
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            if error.args[0] == errno.ENOBUFS:
+                return 0
+            self._blame(self._cause_of(error))
+            return CONNECTION_LOST
+        self.last_write = self._loop.now
+        self.bytes_out += sent
+        if self.tap is not None:
+            self._tapped("out", bytes(data[:sent]))
+        return sent
+
+    def doWrite(self) -> BaseException | None:  # type: ignore[override]
+        """Send from the queue, then do what waited for its end: producer, half-close, close."""
+        self._corked = True
+        try:
+            why: BaseException | None = super().doWrite()
+        except BaseException:  # a producer's resumeProducing, or writeConnectionLost
+            self._corked = False
+            return self._handler_failed()
+        self._corked = False
+        if why is not None:
+            return why
+        if self._tempDataBuffer:
+            self.flush()
+        if self._held_by_queue and self._queued() <= LOW_WATER:
+            self._held_by_queue = False
+            self._read_on()
+        if self._draining:
+            return self._drained()
+        return None
+
+    def _queued(self) -> int:
+        return len(self.dataBuffer) - self.offset + self._tempDataLen
+
+    # -- backpressure ------------------------------------------------------------------------
+
+    def _hold_if_full(self) -> None:
+        if self.producer is None and self._queued() > HIGH_WATER:
+            self._held_by_queue = True
+            self.stopReading()
+
+    def _read_on(self) -> None:
+        if (
+            self.connected
+            and not self.disconnecting
+            and not self._held_by_handler
+            and not self._held_by_queue
+            and not self._peer_finished
+            and not self._aborting
+        ):
+            self.startReading()
+
+    def pauseProducing(self) -> None:
+        """Stop reading on the handler's behalf."""
+        self._held_by_handler = True
+        self.stopReading()
+
+    def resumeProducing(self) -> None:
+        """The handler wants data again; it comes when the queue doesn't forbid it."""
+        self._held_by_handler = False
+        self._read_on()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Take a producer; from now on Twisted's rules pace it, and the queue holds no reads."""
+        super().registerProducer(producer, streaming)
+        if self._held_by_queue and self.producer is not None:
+            self._held_by_queue = False
+            self._read_on()
+
+    def unregisterProducer(self) -> None:
+        """Let the producer go; a session that only waited for it ends when its queue is sent."""
+        super().unregisterProducer()
+        if self._draining and self.connected and self.producer is None:
+            self.startWriting()
+
+    # -- half-close --------------------------------------------------------------------------
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        """The peer sends no more: tell a protocol that asked for it, else finish what is queued."""
+        self._peer_finished = True
+        half_closeable = IHalfCloseableProtocol(self.protocol, None)
+        if half_closeable is not None:
+            self.perform(half_closeable.readConnectionLost)
+        elif self.producer is None and not self._queued() and self._postLoseConnection():
+            self.connectionLost(reason)
+        else:
+            self._draining = True
+            self.startWriting()
+
+    def _drained(self) -> BaseException | None:
+        """What ends a session whose peer has finished, once nothing more is to come for it."""
+        if not self.connected or self._queued():
+            return None
+        if self.producer is None or self._writeDisconnected:
+            return self._postLoseConnection()
+        if self._grace_call is None:
+            self._grace_call = self.reactor.callLater(PRODUCER_GRACE, self._grace_over)
+        return None
+
+    def _grace_over(self) -> None:
+        self._grace_call = None
+        silence = self.reactor.seconds() - self.last_write
+        if self._queued() or silence < PRODUCER_GRACE:
+            wait = max(PRODUCER_GRACE - silence, 0.1 * PRODUCER_GRACE)
+            self._grace_call = self.reactor.callLater(wait, self._grace_over)
+        else:
+            self.connectionLost(Failure(CONNECTION_DONE))
+
+    def _postLoseConnection(self) -> BaseException | None:
+        """Everything is sent: what the session ends with, or None if a farewell has to wait."""
+        return CONNECTION_DONE
+
+    def _closeWriteConnection(self) -> None:
+        self._shut_down_write()
+        half_closeable = IHalfCloseableProtocol(self.protocol, None)
+        if half_closeable is not None:
+            half_closeable.writeConnectionLost()  # doWrite minds what this raises
+
+    def _shut_down_write(self) -> None:
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the peer is gone; reading will say so
+
+    # -- the handler's callbacks -------------------------------------------------------------
+
+    def perform(self, step: Callable[..., object], *arguments: object) -> bool:
+        """Run a callback of the handler's: corked, and ending the session if it raises.
+
+        Returns:
+            whether it returned. If not, the failure is reported and the session is over.
+        """
+        self._corked = True
+        try:
+            step(*arguments)
+        except BaseException:
+            self._corked = False
+            self.connectionLost(Failure(self._handler_failed()))
+            return False
+        self._corked = False
+        if self._tempDataBuffer:
+            self.flush()
+        return True
+
+    def _handler_failed(self) -> BaseException:
+        """Report the exception in flight; gives it, for the session to end with."""
+        failure = Failure()
+        self._blame("handler-failed")
+        self._report(failure)
+        return cast(BaseException, failure.value)
+
+    def _report(self, failure: Failure) -> None:
+        if self.observer is not None:
+            try:
+                self.observer.handler_failed(failure)
+            except Exception:
+                self.log.failure("An observer of {transport} failed", transport=self)
+        else:
+            self.log.failure(
+                "A handler failed; its session {transport} is aborted",
+                failure=failure,
+                transport=self,
+            )
+
+    def _tapped(self, direction: str, data: bytes) -> None:
+        try:
+            if self.tap is not None:
+                self.tap(direction, data)
+        except Exception:  # a tap loses its own copy and never the session
+            self.tap = None
+            self.log.failure("The tap of {transport} failed and is off", transport=self)
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def abort_because(self, cause: str) -> None:
+        """Abort, and let `close_cause` say why."""
+        self._blame(cause)
+        super().abortConnection()
+
+    def abortConnection(self) -> None:
+        """End the session at once, without sending what is queued."""
+        self.abort_because("handler-aborted")
+
+    def reset_connection(self) -> None:
+        """Abort so that the peer sees a reset (RST) rather than an end of stream."""
+        self.abortConnection()  # Twisted's own way of aborting sets SO_LINGER to zero
+
+    def _blame(self, cause: str) -> None:
+        """The first cause is the one that counts."""
+        if not self.close_cause:
+            self.close_cause = cause
+
+    def _receive_failed(self, error: OSError) -> BaseException:
+        self._blame(self._cause_of(error))
+        return CONNECTION_LOST
+
+    def _cause_of(self, error: OSError) -> str:
+        return "peer-reset" if error.errno in _RESET else "lost"
+
+    def _settle_cause(self, reason: Failure) -> None:
+        if self.close_cause:
+            return
+        if reason.check(ConnectionDone):
+            self.close_cause = "peer-closed" if self._peer_finished else "handler-closed"
+        elif reason.check(ConnectionAborted):
+            self.close_cause = "handler-aborted"
+        else:
+            self.close_cause = "lost"
+            try:
+                number = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            except OSError:
+                return
+            if number in _RESET:
+                self.close_cause = "peer-reset"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """End the session: once, whatever calls it and however often."""
+        if "socket" not in self.__dict__:
+            return
+        self._settle_cause(reason)
+        if self._grace_call is not None:
+            self._grace_call.cancel()
+            self._grace_call = None
+        producer, self.producer = self.producer, None
+        FileDescriptor.connectionLost(self, reason)
+        self._tempDataBuffer = []
+        self._tempDataLen = 0
+        self.dataBuffer = b""
+        self.offset = 0
+        # Only an end that was asked for is an orderly one: after a failure the peer must not take
+        # what it has for the whole.
+        self._closeSocket(reason.check(ConnectionDone, ConnectionLost) is not None)
+        protocol = self.protocol
+        del self.protocol, self.socket, self.fileno
+        self.tap = None
+        if producer is not None:
+            self._tell(producer.stopProducing)
+        if protocol is not None:
+            self._tell(protocol.connectionLost, reason)
+        self._closed(reason)
+
+    def _closed(self, reason: Failure) -> None:
+        observer, self.observer = self.observer, None
+        if observer is not None:
+            try:
+                observer.transport_closed(reason)
+            except Exception:
+                self.log.failure("An observer of {transport} failed", transport=self)
+
+    def _tell(self, step: Callable[..., object], *arguments: object) -> None:
+        """Call the handler for the last time; what it raises is reported, and changes nothing."""
+        try:
+            step(*arguments)
+        except BaseException:
+            self._report(Failure())
+
+    # -- names in logs -----------------------------------------------------------------------
+
+    def logPrefix(self) -> str:
+        """The protocol's name and the peer, made only when somebody logs."""
+        protocol = self.__dict__.get("protocol")
+        return "-" if protocol is None else self._getLogPrefix(protocol)
