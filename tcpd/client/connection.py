@@ -6,10 +6,8 @@ that was cut. Of the three ways a conversation can end, only the owner knows whi
 
 from __future__ import annotations
 
-import errno
 import os
-import ssl
-from typing import Any, cast
+from typing import Any
 from typing import Protocol as Interface
 
 from twisted.internet import error
@@ -60,7 +58,7 @@ class Wire(Protocol):
     @property
     def unsent(self) -> int:
         """How many of the bytes to send the kernel has not taken."""
-        taken: int = getattr(self.transport, "bytes_out", self.sent)
+        taken: int = self.transport.bytes_out
         return self.sent - taken
 
     def totals(self, lasted: float) -> str:
@@ -106,42 +104,21 @@ class Wire(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell the owner how it ended."""
-        self._owner.lost(why_cut(cast(BaseException, reason.value)))
+        in_order = reason.check(error.ConnectionDone) is not None
+        self._owner.lost("" if in_order else self._why_cut())
+
+    def _why_cut(self) -> str:
+        cause = self.transport.close_cause
+        if cause == "lost" and self.transport.tls is not None:
+            return "cut without TLS's own goodbye (close_notify); what came may not be all"
+        return _CUT.get(cause, "the connection was lost")
 
 
-def why_cut(reason: BaseException) -> str:
-    """Return in words why a connection was cut, or an empty text if it ended in order."""
-    if isinstance(reason, error.ConnectionDone):
-        return ""
-    if isinstance(reason, error.ConnectionAborted):
-        return "aborted"
-    return plain(reason)
-
-
-def plain(reason: BaseException) -> str:
-    """Return an error of the socket's in plain words, without numbers and class names."""
-    if isinstance(reason, ssl.SSLEOFError):
-        return "the connection was cut without TLS's own goodbye (truncated)"
-    number = _errno(reason)
-    if number == errno.ECONNRESET:
-        return "connection reset by the peer"
-    if number == errno.EPIPE:
-        return "the peer has closed and takes nothing more"
-    if number:
-        return os.strerror(number).lower()
-    if isinstance(reason, error.TimeoutError):
-        return "timed out"
-    if isinstance(reason, error.ConnectionLost):
-        return "connection lost"
-    return escape_text(str(reason) or type(reason).__name__)
-
-
-def _errno(reason: BaseException) -> int:
-    number = getattr(reason, "osError", None) or getattr(reason, "errno", None)
-    if number is None and isinstance(reason, error.ConnectionLost) and reason.args:
-        cause = reason.args[0]  # Twisted wraps what recv or send said
-        number = getattr(cause, "errno", None)
-    return number if isinstance(number, int) else 0
+_CUT = {
+    "peer-reset": "connection reset by the peer",
+    "tls-failed": "the peer broke TLS off; perhaps it demands a certificate (--cert)",
+    "handler-aborted": "aborted",
+}
 
 
 def format_address(address: IAddress) -> str:

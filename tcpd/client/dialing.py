@@ -27,32 +27,20 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from tcpd.client.backoff import Backoff
-from tcpd.client.connection import Owner, Wire, format_address, plain
+from tcpd.client.connection import Owner, Wire, format_address
 from tcpd.client.console import Console
+from tcpd.client.dial_errors import DialError, handshake_reason, plain, tls_error
 from tcpd.client.options import Options
 from tcpd.client.race import Race
 from tcpd.client.target import Target
-from tcpd.errors import TcpdError
+from tcpd.client.timed_tls import NO_LIMIT, TimedTLS
+from tcpd.escape import escape_text
+from tcpd.net.network import Network
 from tcpd.units import format_duration
 
 T = TypeVar("T")
 
 Resolver = Callable[[str, int], "list[str]"]
-
-_NO_LIMIT = 86400
-"""Seconds that an endpoint is given: the limit that counts is ours, over all the steps."""
-
-
-class DialError(TcpdError):
-    """No connection came about; the text is one line for people.
-
-    Attributes:
-        final: whether trying again is of no use, as with a certificate that's wrong.
-    """
-
-    def __init__(self, problem: str, *, final: bool = False) -> None:
-        super().__init__(problem)
-        self.final = final
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -106,6 +94,7 @@ class Dialler:
     Attributes:
         reactor: what times out, and what the resolver's thread reports to.
         network: what makes the connections; a reactor as endpoints want it.
+        tls: how the network speaks TLS, None for no TLS.
         target: where to connect to.
         timeout: seconds for all the steps together, None for no limit.
         patient: whether to try again and again (`--reconnect`).
@@ -115,6 +104,7 @@ class Dialler:
 
     reactor: Any
     network: Any
+    tls: TimedTLS | None
     target: Target
     timeout: float | None
     patient: bool
@@ -171,8 +161,7 @@ class Dialler:
             wire: Wire = await Race(self.reactor, attempts).start()
         except BaseExceptionGroup as group:
             raise self._explain(group.exceptions, addresses) from None
-        took = time.monotonic() - started
-        self._tell(wire, took)
+        self._tell(wire, started)
         return wire
 
     async def _addresses(self) -> list[str]:
@@ -191,36 +180,54 @@ class Dialler:
 
     def _endpoints(self, addresses: Sequence[str]) -> list[Any]:
         if self.target.path:
-            unix = UNIXClientEndpoint(self.network, self.target.path, _NO_LIMIT)
+            unix = UNIXClientEndpoint(self.network, self.target.path, NO_LIMIT)
             return [unix]
         bind = (self.target.bind_address, 0) if self.target.bind_address else None
         return [
             (TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint)(
-                self.network, address, self.target.port, _NO_LIMIT, bind
+                self.network, address, self.target.port, NO_LIMIT, bind
             )
             for address in addresses
         ]
 
     def _explain(self, errors: Sequence[BaseException], addresses: Sequence[str]) -> DialError:
-        reasons = list(dict.fromkeys(plain(problem) for problem in errors))
         where = str(self.target)
         if len(addresses) > 1 or addresses[0] != self.target.host:
             where += f" ({', '.join(addresses)})"
+        for problem in errors:
+            if reason := handshake_reason(problem):
+                return tls_error(where, self.tls.server_name if self.tls else "", reason)
+        reasons = dict.fromkeys(plain(problem) for problem in errors)
         return DialError(f"cannot connect to {where}: {' / '.join(reasons)}")
 
-    def _tell(self, wire: Wire, took: float) -> None:
+    def _tell(self, wire: Wire, started: float) -> None:
+        finished = time.monotonic()
+        connected = self.tls.began if self.tls else finished
         peer, local = wire.transport.getPeer(), wire.transport.getHost()
         self.console.detail(
             f"connected to {format_address(peer)} from {format_address(local)} "
-            f"in {format_duration(took)}"
+            f"in {format_duration(connected - started)}"
         )
+        if self.tls:
+            facts = wire.transport.tls
+            names = escape_text(", ".join(facts.peer_names)) or "nobody: it was not checked"
+            self.console.detail(
+                f"{facts.version}, {facts.cipher}, certificate for {names} "
+                f"(handshake in {format_duration(finished - self.tls.began)})"
+            )
 
 
 def make_dialler(reactor: Any, options: Options, console: Console) -> Dialler:
-    """Return what makes the connections that the command line asked for."""
+    """Return what makes the connections that the command line asked for.
+
+    Raises:
+        TcpdError: a file that TLS was to use can't be used.
+    """
+    tls = TimedTLS(options.tls) if options.tls else None
     return Dialler(
         reactor=reactor,
-        network=reactor,
+        network=Network(reactor, client_tls=tls),
+        tls=tls,
         target=options.target,
         timeout=options.timeout,
         patient=options.reconnect,

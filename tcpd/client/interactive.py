@@ -27,7 +27,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from tcpd.client.backoff import Backoff
 from tcpd.client.connection import Wire
 from tcpd.client.console import StderrConsole
-from tcpd.client.dialing import DialError, Dialler
+from tcpd.client.dial_errors import DialError
+from tcpd.client.dialing import Dialler
 from tcpd.client.ending import Ending, judge, waited
 from tcpd.client.history import history_path, open_history
 from tcpd.client.options import Options

@@ -14,7 +14,9 @@ import traceback
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from tcpd.client.console import PROGRAM
 from tcpd.client.options import Options, parse_options
+from tcpd.errors import TcpdError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,6 +93,8 @@ def _run(reactor: Any, work: Callable[[], Coroutine[Any, Any, int]]) -> int:
     async def to_the_end() -> None:
         try:
             statuses.append(await work())
+        except TcpdError as problem:  # a file of --cafile, --cert or --key
+            print(f"{PROGRAM}: {problem}", file=sys.stderr)
         except Exception:
             traceback.print_exc()
         finally:

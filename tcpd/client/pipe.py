@@ -26,7 +26,8 @@ from tcpd.client.backoff import Backoff
 from tcpd.client.codec import HexDump, InputError, LineEncoder, TerminalFilter
 from tcpd.client.connection import Wire
 from tcpd.client.console import Console
-from tcpd.client.dialing import DialError, Dialler
+from tcpd.client.dial_errors import DialError
+from tcpd.client.dialing import Dialler
 from tcpd.client.ending import Ending, judge, waited
 from tcpd.client.options import Options
 from tcpd.client.stdio import Sink, Source
