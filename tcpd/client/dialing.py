@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Any, TypeVar
 
-from twisted.internet import error
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
     TCP6ClientEndpoint,
@@ -143,7 +142,7 @@ class Dialler:
             attempt.addTimeout(self.timeout, self.reactor)
         try:
             return await attempt
-        except error.TimeoutError:
+        except TimeoutError:
             limit = format_duration(self.timeout or 0)
             raise DialError(
                 f"no connection to {self.target} within {limit}; --timeout allows more"

@@ -21,8 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from prompt_toolkit.history import History, InMemoryHistory
-from twisted.internet import error
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 
 from tcpd.client.backoff import Backoff
 from tcpd.client.connection import Wire
@@ -147,7 +146,7 @@ class Interactive:
         wire.close()
         try:
             await self._over.addTimeout(_POLITE, self._reactor)
-        except error.TimeoutError:
+        except TimeoutError:
             wire.abort()
         return self._status_of_leaving
 
