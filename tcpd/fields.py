@@ -4,7 +4,8 @@ The dataclass's own fields say what is accepted: names, types, defaults. Nothing
 
 Rules:
 - Every mistake is found in one pass, each with its place; nothing is guessed or ignored.
-- A field `not_` has the key `not`: a trailing underscore keeps clear of Python's keywords.
+- A field `not_` has the key `not`: a trailing underscore keeps clear of Python's keywords. A field
+  with a leading underscore, or with the metadata `NO_KEY`, has none.
 - A type with a classmethod `parse(value)` reads itself; it raises `ValueError` if it can't.
 - A dataclass's `__post_init__` checks what concerns several fields; it raises `FieldError`
   (several: an `ExceptionGroup` of them) or `ValueError`.
@@ -22,46 +23,29 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from tcpd.errors import ConfigError, ConfigErrors, FieldError, did_you_mean
+from tcpd.escape import escape_text
+from tcpd.place import CommandLine, Path_, Place, Source, dotted
 from tcpd.units import ByteSize, PerSecond, Seconds, parse_duration, parse_rate, parse_size
 
+__all__ = [
+    "NO_KEY",
+    "CommandLine",
+    "OneOrMore",
+    "Path_",
+    "Place",
+    "Range",
+    "Source",
+    "build",
+    "convert",
+    "dotted",
+    "keys_of",
+    "words_for",
+]
+
 T = TypeVar("T")
-Path_ = tuple[str | int, ...]
 
-
-class Source(typing.Protocol):
-    """Where values come from."""
-
-    def where(self, path: Path_) -> str:
-        """Return the place of the value at `path`, for an error message."""
-
-
-@dataclass(frozen=True, slots=True)
-class CommandLine:
-    """Values that were given as `--option key=value`."""
-
-    option: str = "--option"
-
-    def where(self, path: Path_) -> str:
-        """Return the option and its key."""
-        return " ".join([self.option, dotted(path)]).strip()
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One value's place: its source and the keys that lead to it."""
-
-    source: Source
-    path: Path_ = ()
-
-    def __str__(self) -> str:
-        return self.source.where(self.path)
-
-    def __truediv__(self, key: str | int) -> Place:
-        return Place(self.source, (*self.path, key))
-
-    def error(self, problem: str, hint: str = "") -> ConfigError:
-        """Return a `ConfigError` at this place."""
-        return ConfigError(str(self), problem, hint)
+NO_KEY: Mapping[str, object] = {"tcpd.key": False}
+"""A field's metadata, if the program and no table gives it: `field(metadata=NO_KEY)`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,29 +61,31 @@ class Range:
         if (low is None or value >= low) and (high is None or value <= high):
             return ""
         if high is None:
-            return f"expected {low:g} or more, not {value:g}"
+            return f"expected {low} or more, not {value}"
         if low is None:
-            return f"expected {high:g} or less, not {value:g}"
-        return f"expected {low:g} to {high:g}, not {value:g}"
+            return f"expected {high} or less, not {value}"
+        return f"expected {low} to {high}, not {value}"
 
 
-def dotted(path: Iterable[str | int]) -> str:
-    """Return a path as TOML writes it: `listeners.echo.listen[0]`."""
-    text = ""
-    for key in path:
-        if isinstance(key, int):
-            text += f"[{key}]"
-        else:
-            bare = key.replace("-", "").replace("_", "").isalnum() and key.isascii()
-            shown = key if bare else '"' + key.encode("unicode_escape").decode() + '"'
-            text += f".{shown}" if text else shown
-    return text
+@dataclass(frozen=True, slots=True)
+class OneOrMore:
+    """A tuple that isn't empty, and for which its only item may stand alone.
+
+    `Annotated[tuple[str, ...], OneOrMore()]` takes `"a"` as `["a"]`.
+    """
+
+
+class _WrongTypeError(ValueError):
+    """A value isn't of the type at all, as opposed to one that is and is wrong."""
 
 
 def keys_of(cls: type[Any]) -> dict[str, dataclasses.Field[Any]]:
     """Return the keys that a dataclass accepts, and the field of each."""
-    fields = dataclasses.fields(cls)
-    return {field.name.rstrip("_"): field for field in fields if field.init}
+    return {
+        field.name.rstrip("_"): field
+        for field in dataclasses.fields(cls)
+        if field.init and field.name[0] != "_" and field.metadata.get("tcpd.key", True)
+    }
 
 
 def build(cls: type[T], table: object, place: Place, problems: list[ConfigError]) -> T | None:
@@ -119,19 +105,24 @@ def build(cls: type[T], table: object, place: Place, problems: list[ConfigError]
         return None
     found = len(problems)
     keys = keys_of(cls)
-    hints = typing.get_type_hints(cls, include_extras=True)
+    try:
+        hints = typing.get_type_hints(cls, include_extras=True)
+    except NameError as error:  # a type that is imported for type checkers only
+        problems.append(place.error(f"the types of {cls.__name__} can't be known: {error}"))
+        return None
     arguments: dict[str, Any] = {}
     for key, value in table.items():
         field = keys.get(key)
         if field is None:
-            known = ", ".join(sorted(keys)) or "none"
-            hint = did_you_mean(key, keys) or f"known here: {known}"
-            problems.append((place / key).error("unknown key", hint))
+            known = ", ".join(sorted(keys))
+            hint = did_you_mean(key, keys) or (f"known here: {known}" if known else "")
+            problems.append((place / key).error("unknown key", hint or "it takes none"))
             continue
         arguments[field.name] = convert(hints[field.name], value, place / key, problems)
     for key, field in keys.items():
         if key not in table and _is_required(field):
-            problems.append(place.error(f"{key!r} is missing"))
+            expected = f"expected {words_for(hints[field.name])}"
+            problems.append(place.error(f"{key!r} is missing", expected))
     if len(problems) > found:
         return None
     try:
@@ -193,7 +184,10 @@ def words_for(kind: Any) -> str:
         return _WORDS[kind]
     origin = get_origin(kind)
     if origin is Annotated:
-        return words_for(get_args(kind)[0])
+        base, *notes = get_args(kind)
+        if any(isinstance(note, OneOrMore) for note in notes):
+            return f"{words_for(get_args(base)[0])} or a list"
+        return words_for(base)
     if origin is Literal:
         return " or ".join(repr(choice) for choice in get_args(kind))
     if origin in (Union, types.UnionType):
@@ -201,9 +195,11 @@ def words_for(kind: Any) -> str:
         return " or ".join(dict.fromkeys(options))
     if origin in (tuple, list):
         return "a list"
+    if hasattr(kind, "parse"):
+        return str(getattr(kind, "described", kind.__name__))
     if origin in (dict, Mapping) or dataclasses.is_dataclass(kind):
         return "a table"
-    return str(getattr(kind, "described", None) or getattr(kind, "__name__", kind))
+    return str(getattr(kind, "__name__", kind))
 
 
 def _name_of(value: object) -> str:
@@ -211,24 +207,26 @@ def _name_of(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return repr(value) if len(value) <= 40 else f"the text {value[:40]!r}..."
+        return f"'{escape_text(value, limit=40)}'"
     if isinstance(value, int | float):
         return f"the number {value}"
     if isinstance(value, Mapping):
         return "a table"
     if isinstance(value, list | tuple):
         return "a list"
-    return str(value)
+    return f"the date or time {value}"
 
 
 def _convert(kind: Any, value: Any, place: Place, problems: list[ConfigError]) -> Any:
     origin = get_origin(kind)
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        raise ValueError("the number is too large; TOML's have 64 bits")
     if kind is Any or kind is object:
         return value
     if origin is Annotated:
-        return _ranged(kind, value, place, problems)
+        return _annotated(kind, value, place, problems)
     if origin is Literal:
-        return _choice(get_args(kind), value)
+        return _choice(get_args(kind), value, place)
     if origin in (Union, types.UnionType):
         return _alternative(kind, value, place, problems)
     if origin in (tuple, list):
@@ -236,42 +234,68 @@ def _convert(kind: Any, value: Any, place: Place, problems: list[ConfigError]) -
     if origin in (dict, Mapping):
         return _mapping(kind, value, place, problems)
     if kind in _UNITS:
-        number, parse = _UNITS[kind]
-        return parse(value) if isinstance(value, str) else _scalar(kind, number, value, place)
+        return _quantity(kind, value, place)
     if kind in _WORDS:
-        return _scalar(kind, kind, value, place)
+        return _scalar(kind, value, place)
     if hasattr(kind, "parse"):
         return kind.parse(value)
     if dataclasses.is_dataclass(kind):
         return build(typing.cast(type[Any], kind), value, place, problems)
-    raise TypeError(f"{place}: an option can't be of the type {kind!r}")
+    raise ValueError(f"it can't be set: its type, {words_for(kind)}, is none that a table can give")
 
 
-def _scalar(kind: Any, python: type, value: Any, place: Place) -> Any:
-    if isinstance(place.source, CommandLine) and isinstance(value, str):
-        value = _from_command_line(python, value)
-    if python in (str, bytes, Path) and isinstance(value, str):
-        if python is Path and not value:
-            raise ValueError("expected a path, not an empty text")
-        return value.encode() if python is bytes else Path(value) if python is Path else value
-    if python is float and type(value) in (int, float) and not math.isnan(value):
+def _wrong_type(kind: Any, value: object) -> ValueError:
+    return _WrongTypeError(f"expected {words_for(kind)}, not {_name_of(value)}")
+
+
+def _quantity(kind: Any, value: Any, place: Place) -> Any:
+    """Return a duration, size or rate; a plain number is in seconds, bytes, or a second."""
+    python, parse = _UNITS[kind]
+    if place.is_words and isinstance(value, str):
+        value = _from_words(python, value)
+    if isinstance(value, str):
+        return parse(value)
+    if type(value) not in (int, python) or (python is float and not math.isfinite(value)):
+        raise _wrong_type(kind, value)
+    if value < 0:
+        raise ValueError(f"expected {words_for(kind)}, not {_name_of(value)}")
+    return python(value)
+
+
+def _scalar(kind: Any, value: Any, place: Place) -> Any:
+    if place.is_words and isinstance(value, str):
+        value = _from_words(kind, value)
+    if isinstance(value, str):
+        if kind is str:
+            return value
+        if kind is bytes:
+            return value.encode("utf-8", "surrogateescape")  # a word of argv may hold any bytes
+        if kind is Path:
+            return _path(value, place)
+    if kind is float and type(value) in (int, float) and math.isfinite(value):
         return float(value)
-    if python in (bool, int) and type(value) is python:
+    if kind in (bool, int) and type(value) is kind:
         return value
-    raise ValueError(f"expected {words_for(kind)}, not {_name_of(value)}")
+    raise _wrong_type(kind, value)
 
 
-def _from_command_line(python: type, text: str) -> Any:
+def _path(text: str, place: Place) -> Path:
+    if not text or "\0" in text:
+        raise ValueError(f"expected a path, not {_name_of(text) if text else 'an empty text'}")
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError(str(error)) from None
+    return (place.directory or Path()) / path
+
+
+_TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def _from_words(python: type, text: str) -> Any:
     """Return a word of the command line as the number or truth value it may stand for."""
     if python is bool:
-        return {
-            "true": True,
-            "yes": True,
-            "on": True,
-            "false": False,
-            "no": False,
-            "off": False,
-        }.get(text.lower(), text)
+        return _TRUTH.get(text.lower(), text)
     if python in (int, float):
         try:
             return python(text)
@@ -280,9 +304,14 @@ def _from_command_line(python: type, text: str) -> Any:
     return text
 
 
-def _ranged(kind: Any, value: Any, place: Place, problems: list[ConfigError]) -> Any:
+def _annotated(kind: Any, value: Any, place: Place, problems: list[ConfigError]) -> Any:
     base, *notes = get_args(kind)
+    one_or_more = any(isinstance(note, OneOrMore) for note in notes)
+    if one_or_more and not isinstance(value, list | tuple) and not place.is_words:
+        return get_origin(base)([_convert(get_args(base)[0], value, place, problems)])
     result = _convert(base, value, place, problems)
+    if one_or_more and not result:
+        raise ValueError("expected at least one, not an empty list")
     if isinstance(result, int | float):
         for note in notes:
             if isinstance(note, Range) and (problem := note.problem(result)):
@@ -290,21 +319,19 @@ def _ranged(kind: Any, value: Any, place: Place, problems: list[ConfigError]) ->
     return result
 
 
-def _choice(choices: tuple[Any, ...], value: Any) -> Any:
+def _choice(choices: tuple[Any, ...], value: Any, place: Place) -> Any:
     for choice in choices:
-        if value == choice and type(value) is type(choice):
+        given = _from_words(type(choice), value) if place.is_words else value
+        if given == choice and type(given) is type(choice):
             return choice
-    hint = (
-        did_you_mean(value, [c for c in choices if isinstance(c, str)])
-        if isinstance(value, str)
-        else ""
-    )
     expected = " or ".join(repr(choice) for choice in choices)
+    texts = [choice for choice in choices if isinstance(choice, str)]
+    hint = did_you_mean(value, texts) if isinstance(value, str) else ""
     raise FieldError((), f"expected {expected}, not {_name_of(value)}", hint)
 
 
 def _shape(kind: Any) -> Any:
-    """Return the shape of TOML value that a type is read from: dict, list, or a scalar's type."""
+    """Return the shape of TOML value that a type is read from: dict, list, or None for a scalar."""
     origin = get_origin(kind)
     if origin is Annotated:
         return _shape(get_args(kind)[0])
@@ -321,27 +348,32 @@ def _alternative(kind: Any, value: Any, place: Place, problems: list[ConfigError
     """Convert to the first alternative that fits; the value's shape decides whose errors count."""
     options = [each for each in get_args(kind) if each is not type(None)]
     shape = dict if isinstance(value, Mapping) else list if isinstance(value, list) else None
-    fitting = [each for each in options if _shape(each) is shape]
-    if not fitting:
-        raise ValueError(f"expected {words_for(kind)}, not {_name_of(value)}")
+    shapes = (None, list) if shape is None and place.is_words else (shape,)
+    fitting = [each for each in options if _shape(each) in shapes or hasattr(each, "parse")]
     complaints: list[list[ConfigError]] = []
     for each in fitting:
         mine: list[ConfigError] = []
-        result = convert(each, value, place, mine)
+        try:
+            result = _convert(each, value, place, mine)
+        except _WrongTypeError:
+            continue
+        except ValueError as error:
+            mine.extend(_located(error, place))
         if not mine:
             return result
         complaints.append(mine)
-    if len(fitting) > 1 and shape is None:
-        raise ValueError(f"expected {words_for(kind)}, not {_name_of(value)}")
-    problems.extend(sorted(complaints, key=len)[0])
+    if not complaints or (len(complaints) > 1 and shape is None):
+        raise _wrong_type(kind, value)
+    fewest = min(complaints, key=len)
+    problems.extend(fewest)
     return None
 
 
 def _sequence(kind: Any, value: Any, place: Place, problems: list[ConfigError]) -> Any:
-    if isinstance(place.source, CommandLine) and isinstance(value, str):
+    if place.is_words and isinstance(value, str):
         value = [part for part in value.split(",") if part]
     if not isinstance(value, list | tuple):
-        raise ValueError(f"expected a list, not {_name_of(value)}")
+        raise _wrong_type(kind, value)
     inner = get_args(kind)[0]
     items = [convert(inner, item, place / index, problems) for index, item in enumerate(value)]
     return get_origin(kind)(items)
@@ -349,6 +381,6 @@ def _sequence(kind: Any, value: Any, place: Place, problems: list[ConfigError]) 
 
 def _mapping(kind: Any, value: Any, place: Place, problems: list[ConfigError]) -> Any:
     if not isinstance(value, Mapping):
-        raise ValueError(f"expected a table, not {_name_of(value)}")
+        raise _wrong_type(kind, value)
     inner = get_args(kind)[1]
     return {key: convert(inner, item, place / key, problems) for key, item in value.items()}

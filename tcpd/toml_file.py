@@ -15,7 +15,7 @@ from typing import Any
 
 from tcpd.errors import ConfigError, ConfigErrors
 from tcpd.escape import escape_text
-from tcpd.fields import dotted
+from tcpd.place import dotted
 from tcpd.toml_lines import Node, locate
 
 # Far above any configuration that people write; low enough to stop at once on a log file or a disk.
@@ -111,6 +111,10 @@ class TomlFile:
             return self.name
         node = self._lines.nearest(path)
         return f"{self.name}:{node.line}: {dotted(path)}"
+
+    def directory(self, path: tuple[str | int, ...]) -> Path:
+        """Return the directory that relative paths in the file start from."""
+        return self.base
 
     def line(self, path: tuple[str | int, ...]) -> int:
         """Return the line of a key, or of the nearest table around it."""

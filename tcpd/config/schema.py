@@ -1,0 +1,213 @@
+"""The configuration, as frozen data. The fields are the file's keys; their docstrings say what for.
+
+Rules:
+- Each key is read by something: what nothing obeys isn't accepted.
+- Handlers get their own options, never this.
+- Two configurations are equal if the files say the same, whatever was made of them.
+
+`docs/configuration.md` is the reference; a test holds it against these classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tcpd.endpoint import ClientEndpoint, ServerEndpoint
+from tcpd.errors import FieldError
+from tcpd.fields import NO_KEY, OneOrMore, Range
+from tcpd.units import Seconds
+
+DEFAULT_HANDLER = "echo"
+FIRST_PAUSE = Seconds(1.0)
+LONGEST_PAUSE = Seconds(60.0)
+
+
+def _nothing_made() -> Any:
+    raise RuntimeError("this configuration was not loaded, so it has no handler")
+
+
+class ProtocolName(str):
+    """A protocol's name for ALPN (RFC 7301): 1 to 255 bytes."""
+
+    __slots__ = ()
+    described = "a protocol's name"
+
+    @classmethod
+    def parse(cls, value: object) -> ProtocolName:
+        """Return the name.
+
+        Raises:
+            ValueError: it is no text, empty, or too long.
+        """
+        if not isinstance(value, str) or not 1 <= len(value.encode()) <= 255:
+            raise ValueError("expected a protocol's name of 1 to 255 bytes, such as 'h2'")
+        return cls(value)
+
+
+class HostName(str):
+    """A host's name as it stands in a certificate: `example.org`, `*.example.org`."""
+
+    __slots__ = ()
+    described = "a host name such as 'example.org' or '*.example.org'"
+
+    @classmethod
+    def parse(cls, value: object) -> HostName:
+        """Return the name, in small letters.
+
+        Raises:
+            ValueError: it is no host name.
+        """
+        labels = value.removeprefix("*.").rstrip(".").split(".") if isinstance(value, str) else []
+        if not all(_is_label(label) for label in labels) or not labels:
+            raise ValueError(f"expected {cls.described}")
+        return cls(str(value).rstrip(".").lower())
+
+
+def _is_label(text: str) -> bool:
+    return 0 < len(text) <= 63 and all(each.isalnum() or each in "-_" for each in text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedCertificateConfig:
+    """A further certificate, for clients that ask for one of its names (SNI)."""
+
+    names: Annotated[tuple[HostName, ...], OneOrMore()]
+    """The host names; `*.example.org` stands for one label."""
+    certificate: Path
+    """A PEM file: the certificate, then its chain."""
+    key: Path | None = None
+    """A PEM file with its key, unless the certificate's file holds it too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTLSConfig:
+    """TLS on a listener."""
+
+    certificate: Path
+    """A PEM file: the certificate, then its chain."""
+    key: Path | None = None
+    """A PEM file with the certificate's key, unless the certificate's file holds it too."""
+    client_ca: Path | None = None
+    """A PEM file of authorities; with it, a client must show a certificate of theirs."""
+    alpn: tuple[ProtocolName, ...] = ()
+    """The protocols that the listener speaks, the best first (RFC 7301)."""
+    sni: tuple[NamedCertificateConfig, ...] = ()
+    """Further certificates, for clients that ask for their names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientTLSConfig:
+    """TLS on a connector."""
+
+    server_name: str | None = None
+    """The name that the server's certificate must be for; the host of `connect` by default."""
+    cafile: Path | None = None
+    """A PEM file of authorities to trust, in place of the system's."""
+    verify: bool = True
+    """Whether the server has to prove who it is."""
+    certificate: Path | None = None
+    """A PEM file with the certificate to show to the server."""
+    key: Path | None = None
+    """A PEM file with the certificate's key, unless the certificate's file holds it too."""
+    alpn: tuple[ProtocolName, ...] = ()
+    """The protocols that the connector speaks, the best first (RFC 7301)."""
+
+    def __post_init__(self) -> None:
+        if self.key is not None and self.certificate is None:
+            raise FieldError(("key",), "it is of no use without a certificate", "add 'certificate'")
+        if not self.verify and self.cafile is not None:
+            raise FieldError(
+                ("cafile",), "it is of no use with 'verify = false'", "leave out one of the two"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerConfig:
+    """A named place that accepts connections, and the handler that serves them."""
+
+    listen: Annotated[tuple[ServerEndpoint, ...], OneOrMore()]
+    """Where to listen: one or more of Twisted's endpoint strings."""
+    handler: str = DEFAULT_HANDLER
+    """What serves connections: a handler's name, `module:Class`, or `file.py:Class`."""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """The handler's own options."""
+    tls: ServerTLSConfig | None = None
+    """TLS for all its addresses; plain TCP without it."""
+    make_handler: Callable[[], Any] = field(
+        default=_nothing_made, compare=False, repr=False, metadata=NO_KEY
+    )
+    """Returns the factory that serves connections; raises `HandlerError` if it can't be made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconnect:
+    """The pauses between a connector's tries."""
+
+    initial: Seconds = FIRST_PAUSE
+    """The first pause."""
+    max: Seconds = LONGEST_PAUSE
+    """The longest pause."""
+    factor: Annotated[float, Range(1.0, 100.0)] = 2.0
+    """By how much each pause is longer than the one before it."""
+    jitter: Annotated[float, Range(0.0, 1.0)] = 0.1
+    """How far a pause may differ at random, as a part of it."""
+    tries: Annotated[int, Range(1)] | None = None
+    """How many tries may fail in a row before it gives up; without end by default."""
+
+    def __post_init__(self) -> None:
+        if self.initial <= 0:
+            raise FieldError(("initial",), "a pause has to be longer than 0")
+        if self.max < self.initial:
+            raise FieldError(("max",), "it is shorter than 'initial'")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectorConfig:
+    """A named outgoing connection that is kept up, and the handler that serves it."""
+
+    connect: ClientEndpoint
+    """Where to connect to: one of Twisted's endpoint strings."""
+    handler: str = DEFAULT_HANDLER
+    """What serves the connection: a handler's name, `module:Class`, or `file.py:Class`."""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """The handler's own options."""
+    tls: ClientTLSConfig | None = None
+    """TLS for the connection; plain TCP without it."""
+    reconnect: Reconnect = Reconnect()
+    """The pauses between tries."""
+    make_handler: Callable[[], Any] = field(
+        default=_nothing_made, compare=False, repr=False, metadata=NO_KEY
+    )
+    """Returns the factory that serves the connection; raises `HandlerError` if it can't be made."""
+
+
+LogLevel = Literal["debug", "info", "warn", "error", "critical"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """What is logged, how, and where."""
+
+    level: LogLevel = "info"
+    """The least important messages that are logged."""
+    format: Literal["text", "json"] = "text"
+    """Lines for people, or an object a line for programs."""
+    file: Path | None = None
+    """The file to append to, in place of where twistd logs."""
+    access: bool = True
+    """Whether each session that has ended gets a line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All that a configuration file says."""
+
+    listeners: Mapping[str, ListenerConfig] = field(default_factory=dict)
+    """The listeners, by name."""
+    connectors: Mapping[str, ConnectorConfig] = field(default_factory=dict)
+    """The connectors, by name."""
+    log: LogConfig = LogConfig()
+    """The log."""
