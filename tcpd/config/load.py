@@ -75,10 +75,10 @@ def load(path: Path, resolve: Resolve) -> Config:
         ConfigErrors: everything that is wrong with it.
     """
     file = TomlFile.read(path)
-    return from_table(file.table, file, resolve)
+    return build_config(file.table, file, resolve)
 
 
-def from_table(table: Mapping[str, Any], source: Source, resolve: Resolve) -> Config:
+def build_config(table: Mapping[str, Any], source: Source, resolve: Resolve) -> Config:
     """Return the configuration in a table.
 
     Args:
@@ -156,7 +156,7 @@ class _Loader:
         """Return a listener, or None with its problems noted."""
         listener = build(ListenerConfig, table, place, self.problems)
         # Looked up even if another key is wrong, so that all mistakes are found.
-        make = self.handler(table, place)
+        factory = self.handler(table, place)
         if listener is None:
             return None
         at = place / "listen"
@@ -167,12 +167,12 @@ class _Loader:
             for at, endpoint in zip(places, listener.listen, strict=True):
                 self.check_tls(endpoint, at)
             self.check_files(listener.tls, place / "tls")
-        return dataclasses.replace(listener, make_handler=make) if make else None
+        return None if factory is None else dataclasses.replace(listener, factory=factory)
 
     def connector(self, table: object, place: Place) -> ConnectorConfig | None:
         """Return a connector, or None with its problems noted."""
         connector = build(ConnectorConfig, table, place, self.problems)
-        make = self.handler(table, place)
+        factory = self.handler(table, place)
         if connector is None:
             return None
         endpoint, tls = connector.connect, connector.tls
@@ -183,32 +183,30 @@ class _Loader:
                 problem = "a UNIX socket has no host name that the server could prove"
                 self.problems.append((place / "tls").error(problem, hint))
             self.check_files(tls, place / "tls")
-        return dataclasses.replace(connector, make_handler=make) if make else None
+        return None if factory is None else dataclasses.replace(connector, factory=factory)
 
-    def handler(self, table: object, place: Place) -> Callable[[], Any] | None:
-        """Return what makes the handler of a listener or connector, its options checked."""
+    def handler(self, table: object, place: Place) -> Any:
+        """Return the factory of a listener or connector, made of its options; None if it can't."""
         name, options = _get(table, "handler", DEFAULT_HANDLER), _get(table, "options", {})
         if not (isinstance(name, str) and isinstance(options, Mapping)):
             return None  # noted already
-        at = place / "handler"
+        at, options_at = place / "handler", place / "options"
         try:
             found = self.resolve(name, at.directory)
+            if found.options is not None:
+                made = build(found.options, options, options_at, self.problems)
+                return None if made is None else found.make(made)
+            for key in options:
+                hint = f"the handler {name!r} takes no options"
+                self.problems.append((options_at / key).error("unknown key", hint))
+            return None if options else found.make()
         except HandlerError as error:
             self.problems.append(at.error(str(error)))
-            return None
-        at = place / "options"
-        if found.options is None:
-            for key in options:
-                self.problems.append((at / key).error("unknown key", f"{name!r} takes no options"))
-            return None if options else found.make
-        try:
-            made = build(found.options, options, at, self.problems)
-        except Exception as error:  # the handler's own code, which may be anybody's
+        except Exception as error:  # the handler's own checks of its options: anybody's code
             what = " ".join(f"{type(error).__name__}: {error}".split())
             problem = f"the handler {name!r} failed on its options: {escape_text(what, limit=300)}"
-            self.problems.append(at.error(problem))
-            return None
-        return None if made is None else lambda: found.make(made)
+            self.problems.append(options_at.error(problem))
+        return None
 
     def check_tls(self, endpoint: ServerEndpoint | ClientEndpoint, place: Place) -> None:
         """Note an endpoint that can't have the `tls` table beside it."""

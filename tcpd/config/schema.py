@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,10 +23,6 @@ from tcpd.units import Seconds
 DEFAULT_HANDLER = "echo"
 FIRST_PAUSE = Seconds(1.0)
 LONGEST_PAUSE = Seconds(60.0)
-
-
-def _nothing_made() -> Any:
-    raise RuntimeError("this configuration was not loaded, so it has no handler")
 
 
 class ProtocolName(str):
@@ -136,10 +132,8 @@ class ListenerConfig:
     """The handler's own options."""
     tls: ServerTLSConfig | None = None
     """TLS for all its addresses; plain TCP without it."""
-    make_handler: Callable[[], Any] = field(
-        default=_nothing_made, compare=False, repr=False, metadata=NO_KEY
-    )
-    """Returns the factory that serves connections; raises `HandlerError` if it can't be made."""
+    factory: Any = field(default=None, compare=False, repr=False, metadata=NO_KEY)
+    """The handler, made of its options: the factory that serves connections."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,10 +172,8 @@ class ConnectorConfig:
     """TLS for the connection; plain TCP without it."""
     reconnect: Reconnect = Reconnect()
     """The pauses between tries."""
-    make_handler: Callable[[], Any] = field(
-        default=_nothing_made, compare=False, repr=False, metadata=NO_KEY
-    )
-    """Returns the factory that serves the connection; raises `HandlerError` if it can't be made."""
+    factory: Any = field(default=None, compare=False, repr=False, metadata=NO_KEY)
+    """The handler, made of its options: the factory that serves the connection."""
 
 
 LogLevel = Literal["debug", "info", "warn", "error", "critical"]
