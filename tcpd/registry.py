@@ -31,6 +31,7 @@ from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Factory
 
 from tcpd.errors import ConfigError, HandlerError, did_you_mean
+from tcpd.escape import escape_text
 from tcpd.fields import Place, build
 
 ENTRY_POINT_GROUP = "tcpd.handlers"
@@ -152,8 +153,10 @@ def build_handler(
         problems.append(name_at.error(str(error)))
         return None
     if found.options is None:
+        for key in options:
+            hint = f"the handler {name!r} takes no options"
+            problems.append((options_at / key).error("unknown key", hint))
         if options:
-            problems.append(options_at.error(f"the handler {name!r} takes no options"))
             return None
         try:
             return found.make()
@@ -162,7 +165,12 @@ def build_handler(
             return None
     before = len(problems)
     try:
+        try:
         factory = build(found.options, options, options_at, problems)
+    except Exception as error:  # the handler's own checks of its options: anybody's code
+        problem = f"the handler {name!r} failed on its options: {escape_text(_told(error), 300)}"
+        problems.append(options_at.error(problem))
+        return None
     except Exception as error:  # a plugin's own mistake, not one in its options
         problems.append(name_at.error(f"the handler {name!r} can't be made: {_told(error)}"))
         return None
@@ -291,8 +299,7 @@ def _handler(name: str, found: Any) -> HandlerClass:
         return HandlerClass(name=name, summary=summary, options=options, _make=found)
     if _is_factory(found):
         return HandlerClass(name=name, summary=summary, options=None, _make=lambda: found)
-    kind = "module" if inspect.ismodule(found) else type(found).__name__
     raise HandlerError(
-        f"the handler {name!r} is a {kind}; expected a Twisted Protocol or Factory class,"
+        f"the handler {name!r} is of the type {type(found).__name__}; expected a Twisted Protocol or Factory class,"
         " or a factory"
     )

@@ -4,8 +4,8 @@ Rules:
 - All mistakes are told at once, in the order of their lines.
 - What can be known without opening a port is known here: endpoints, handlers and their options,
   files that have to be there.
-- It knows nothing of Twisted. Handlers are looked up by a callable that is passed in
-  (`tcpd.registry.find`).
+- It knows nothing of Twisted. Handlers are made by a callable that is passed in
+  (`tcpd.registry.build_handler`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tcpd.config.schema import (
     ServerTLSConfig,
 )
 from tcpd.endpoint import ClientEndpoint, ServerEndpoint
-from tcpd.errors import ConfigError, ConfigErrors, HandlerError, did_you_mean
+from tcpd.errors import ConfigError, ConfigErrors, did_you_mean
 from tcpd.escape import escape_text
 from tcpd.fields import Place, Source, build, dotted, keys_of
 from tcpd.toml_file import TomlFile
@@ -38,58 +38,56 @@ _CAN_HAVE_TLS = ("tcp", "tcp6", "unix", "systemd")
 Served = TypeVar("Served", ListenerConfig, ConnectorConfig)
 
 
-class HandlerClass(Protocol):
-    """What `resolve` returns: a handler that was found, not yet made."""
+class BuildHandler(Protocol):
+    """A function that makes handlers; `tcpd.registry.build_handler` is one."""
 
-    @property
-    def name(self) -> str:
-        """The handler's name, as it was asked for."""
+    def __call__(
+        self,
+        name: str,
+        options: Mapping[str, Any],
+        name_at: Place,
+        options_at: Place,
+        problems: list[ConfigError],
+        base: Path | None = None,
+    ) -> Any:
+        """Return the factory of a handler, or None after adding to `problems` what is wrong.
 
-    @property
-    def options(self) -> type[Any] | None:
-        """The dataclass whose fields are its options, or None if it takes none."""
-
-    def make(self, options: object | None = None) -> Any:
-        """Return the factory, made of an instance of `options`."""
-
-
-class Resolve(Protocol):
-    """A function that finds handlers by name; `tcpd.registry.find` is one."""
-
-    def __call__(self, name: str, base: Path | None = None) -> HandlerClass:
-        """Return a handler; `base` is the directory of a relative file.
-
-        Raises:
-            HandlerError: there is none of that name.
+        Args:
+            name: the handler's name.
+            options: its options, unchecked.
+            name_at: where its name stands.
+            options_at: where its options stand.
+            problems: gains an entry for every mistake.
+            base: the directory that a relative file is looked up in.
         """
 
 
-def load(path: Path, resolve: Resolve) -> Config:
+def load(path: Path, build_handler: BuildHandler) -> Config:
     """Return the configuration in a file.
 
     Args:
         path: the TOML file; relative paths in it start from its directory.
-        resolve: finds handlers.
+        build_handler: makes handlers.
 
     Raises:
         ConfigErrors: everything that is wrong with it.
     """
     file = TomlFile.read(path)
-    return build_config(file.table, file, resolve)
+    return build_config(file.table, file, build_handler)
 
 
-def build_config(table: Mapping[str, Any], source: Source, resolve: Resolve) -> Config:
+def build_config(table: Mapping[str, Any], source: Source, build_handler: BuildHandler) -> Config:
     """Return the configuration in a table.
 
     Args:
         table: the table.
         source: where its values come from.
-        resolve: finds handlers.
+        build_handler: makes handlers.
 
     Raises:
         ConfigErrors: everything that is wrong with it.
     """
-    loader = _Loader(Place(source), resolve)
+    loader = _Loader(Place(source), build_handler)
     config = loader.config(table)
     if loader.problems:
         raise ConfigErrors(loader.in_order())
@@ -97,9 +95,9 @@ def build_config(table: Mapping[str, Any], source: Source, resolve: Resolve) -> 
 
 
 class _Loader:
-    def __init__(self, root: Place, resolve: Resolve) -> None:
+    def __init__(self, root: Place, build_handler: BuildHandler) -> None:
         self.root = root
-        self.resolve = resolve
+        self.build_handler = build_handler
         self.problems: list[ConfigError] = []
         self.addresses: list[tuple[Place, ServerEndpoint]] = []
 
@@ -190,23 +188,8 @@ class _Loader:
         name, options = _get(table, "handler", DEFAULT_HANDLER), _get(table, "options", {})
         if not (isinstance(name, str) and isinstance(options, Mapping)):
             return None  # noted already
-        at, options_at = place / "handler", place / "options"
-        try:
-            found = self.resolve(name, at.directory)
-            if found.options is not None:
-                made = build(found.options, options, options_at, self.problems)
-                return None if made is None else found.make(made)
-            for key in options:
-                hint = f"the handler {name!r} takes no options"
-                self.problems.append((options_at / key).error("unknown key", hint))
-            return None if options else found.make()
-        except HandlerError as error:
-            self.problems.append(at.error(str(error)))
-        except Exception as error:  # the handler's own checks of its options: anybody's code
-            what = " ".join(f"{type(error).__name__}: {error}".split())
-            problem = f"the handler {name!r} failed on its options: {escape_text(what, limit=300)}"
-            self.problems.append(options_at.error(problem))
-        return None
+        at = place / "handler"
+        return self.build_handler(name, options, at, place / "options", self.problems, at.directory)
 
     def check_tls(self, endpoint: ServerEndpoint | ClientEndpoint, place: Place) -> None:
         """Note an endpoint that can't have the `tls` table beside it."""
