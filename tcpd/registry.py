@@ -165,14 +165,10 @@ def build_handler(
             return None
     before = len(problems)
     try:
-        try:
         factory = build(found.options, options, options_at, problems)
     except Exception as error:  # the handler's own checks of its options: anybody's code
         problem = f"the handler {name!r} failed on its options: {escape_text(_told(error), 300)}"
         problems.append(options_at.error(problem))
-        return None
-    except Exception as error:  # a plugin's own mistake, not one in its options
-        problems.append(name_at.error(f"the handler {name!r} can't be made: {_told(error)}"))
         return None
     if factory is not None and hasattr(factory, "use_handlers"):
 
@@ -193,19 +189,28 @@ def find_built_in(name: str) -> HandlerClass:
 
 
 def list_handlers() -> Iterator[Listed]:
-    """Give every handler that has a name, plugins that fail to load included."""
+    """Give every handler that has a name, those that fail to load included."""
     for name in BUILT_IN:
-        yield Listed(name=name, source="built in", summary=find_built_in(name).summary)
+        yield _listed(name, "built in", lambda name=name: find_built_in(name))
+    yield from list_plugins()
+
+
+def list_plugins() -> Iterator[Listed]:
+    """Give every installed plugin, those that fail to load included."""
     for name, entry in sorted(_plugins().items()):
         source = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "installed"
         if name in BUILT_IN:
-            problem = f"the plugin's name {name!r} is a built-in handler's; it can't be used"
+            problem = "a built-in handler has its name, and is used in its place"
             yield Listed(name=name, source=source, problem=problem)
-            continue
-        try:
-            yield Listed(name=name, source=source, summary=_load_plugin(name, entry).summary)
-        except HandlerError as error:
-            yield Listed(name=name, source=source, problem=str(error))
+        else:
+            yield _listed(name, source, lambda name=name, entry=entry: _load_plugin(name, entry))
+
+
+def _listed(name: str, source: str, load: Callable[[], HandlerClass]) -> Listed:
+    try:
+        return Listed(name=name, source=source, summary=load().summary)
+    except HandlerError as error:
+        return Listed(name=name, source=source, problem=str(error))
 
 
 def _plugins() -> dict[str, EntryPoint]:
@@ -300,6 +305,6 @@ def _handler(name: str, found: Any) -> HandlerClass:
     if _is_factory(found):
         return HandlerClass(name=name, summary=summary, options=None, _make=lambda: found)
     raise HandlerError(
-        f"the handler {name!r} is of the type {type(found).__name__}; expected a Twisted Protocol or Factory class,"
-        " or a factory"
+        f"the handler {name!r} is of the type {type(found).__name__}; expected a Twisted Protocol"
+        " or Factory class, or a factory"
     )

@@ -13,11 +13,13 @@ from typing import Any, ClassVar
 
 from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tcpd.escape import escape_text
 from tcpd.relay import Relay
-from tcpd.session import Origin, Session
+from tcpd.session import Origin, Session, format_address
 
 
 @implementer(IProtocolFactory)
@@ -29,6 +31,7 @@ class Serving:
         factory: the handler: a Twisted factory, or an `ISessionFactory`.
     """
 
+    log: ClassVar[Logger] = Logger()
     noisy: ClassVar[bool] = False
 
     def __init__(self, origin: Origin, factory: Any) -> None:
@@ -56,6 +59,15 @@ class Serving:
         session = Session(self.origin, transport)
         transport.observer = session
         self.start(session, transport)
+
+    def abandoned(self, transport: Any, reason: Failure) -> None:
+        """Note that an accepted connection ended before its session began."""
+        self.log.info(
+            "listener {listener}: {peer} was gone before its session began: {reason}",
+            listener=self.origin.name,
+            peer=format_address(transport.getPeer()),
+            reason=escape_text(reason.getErrorMessage(), limit=200),
+        )
 
     def buildProtocol(self, addr: IAddress) -> IProtocol:
         """Return a first protocol, which makes the session once it is connected.

@@ -47,6 +47,7 @@ class BuildHandler(Protocol):
         options: Mapping[str, Any],
         name_at: Place,
         options_at: Place,
+        *,
         problems: list[ConfigError],
         base: Path | None = None,
     ) -> Any:
@@ -189,7 +190,14 @@ class _Loader:
         if not (isinstance(name, str) and isinstance(options, Mapping)):
             return None  # noted already
         at = place / "handler"
-        return self.build_handler(name, options, at, place / "options", self.problems, at.directory)
+        return self.build_handler(
+            name,
+            options,
+            at,
+            place / "options",
+            problems=self.problems,
+            base=at.directory,
+        )
 
     def check_tls(self, endpoint: ServerEndpoint | ClientEndpoint, place: Place) -> None:
         """Note an endpoint that can't have the `tls` table beside it."""

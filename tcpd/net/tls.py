@@ -8,6 +8,7 @@ Names are those a client asks for (SNI, RFC 6066); `*.example.org` stands for on
 from __future__ import annotations
 
 import ssl
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +69,7 @@ class ServerTLS:
         client_ca: a PEM file of authorities. With it, a client must show a certificate of theirs.
         alpn: the protocols we speak, the best first.
         sni: further certificates for clients that ask for their names.
+        chain: a PEM file with the rest of the certificate's chain, if its own file lacks it.
         handshake_timeout: seconds a peer has for the handshake.
 
     Raises:
@@ -82,9 +84,11 @@ class ServerTLS:
         alpn: Sequence[str] = (),
         sni: Iterable[NamedCertificate] = (),
         *,
+        chain: Path | None = None,
         handshake_timeout: float = HANDSHAKE_TIMEOUT,
     ) -> None:
         self.certificate = Path(certificate)
+        self.chain = None if chain is None else Path(chain)
         self.key = None if key is None else Path(key)
         self.client_ca = None if client_ca is None else Path(client_ca)
         self.alpn = tuple(alpn)
@@ -105,7 +109,7 @@ class ServerTLS:
         return RecordSocket.over(self._context, sock, server_side=True)
 
     def _make_context(self) -> ssl.SSLContext:
-        context = self._context_for(self.certificate, self.key)
+        context = self._context_for(self.certificate, self.key, self.chain)
         named = _by_name(
             (entry.names, self._context_for(entry.certificate, entry.key)) for entry in self.sni
         )
@@ -122,9 +126,13 @@ class ServerTLS:
         context.sni_callback = choose
         return context
 
-    def _context_for(self, certificate: Path, key: Path | None) -> ssl.SSLContext:
+    def _context_for(
+        self, certificate: Path, key: Path | None, chain: Path | None = None
+    ) -> ssl.SSLContext:
         context = _new_context(ssl.PROTOCOL_TLS_SERVER, self.alpn)
         _load_certificate(context, certificate, key)
+        if chain is not None:
+            _load_chain(context, certificate, key, chain)
         if self.client_ca is not None:
             _load_authorities(context, self.client_ca)
             context.verify_mode = ssl.CERT_REQUIRED
@@ -251,6 +259,18 @@ def _load_certificate(context: ssl.SSLContext, certificate: Path, key: Path | No
         else:
             problem = f"certificate {certificate} and key {key}: one of them isn't valid PEM"
         raise TcpdError(f"{problem} ({error.reason or error})") from error
+
+
+def _load_chain(context: ssl.SSLContext, certificate: Path, key: Path | None, chain: Path) -> None:
+    """Load a certificate again, with its chain, which OpenSSL reads from one file only."""
+    _readable(chain, "chain")
+    with tempfile.NamedTemporaryFile(prefix="tcpd-chain-", suffix=".pem") as both:
+        both.write(certificate.read_bytes() + b"\n" + chain.read_bytes())
+        both.flush()
+        try:
+            context.load_cert_chain(both.name, key or certificate)
+        except ssl.SSLError as error:
+            raise TcpdError(f"chain {chain}: it isn't valid PEM ({error.reason})") from error
 
 
 def _load_authorities(context: ssl.SSLContext, path: Path) -> None:

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 from twisted.logger import (
     FilteringLogObserver,
@@ -25,7 +25,7 @@ from twisted.logger import (
 from zope.interface import implementer
 
 from tcpd.errors import TcpdError
-from tcpd.sinks.log_format import Formatter
+from tcpd.sinks.log_format import Formatter, format_journal, format_json, format_text
 
 
 def runs_under_journald(environ: Mapping[str, str], stream: TextIO) -> bool:
@@ -107,8 +107,9 @@ class LogOutput:
         old.close()
 
 
-def with_level(output: LogOutput, level: LogLevel) -> ILogObserver:
-    """Return an observer that passes on events of this level and above."""
+def with_level(output: LogOutput, level_name: str) -> ILogObserver:
+    """Return an observer that passes on events of this level (`debug` to `critical`) and above."""
+    level = LogLevel.levelWithName(level_name)
     predicate = LogLevelFilterPredicate(defaultLogLevel=level)
     # Connectors report their states themselves, once each; this one would add a line a try.
     quiet = LogLevel.warn if level < LogLevel.warn else level
@@ -117,6 +118,24 @@ def with_level(output: LogOutput, level: LogLevel) -> ILogObserver:
     return observer
 
 
-def standard_output() -> TextIO:
-    """Return the process's own standard output, also where `sys.stdout` was replaced by a log."""
-    return sys.__stdout__ or sys.stdout
+def choose_log_output(
+    form: Literal["text", "json"], file: Path | None, environ: Mapping[str, str]
+) -> LogOutput:
+    """Return where the log goes.
+
+    Args:
+        form: how lines look.
+        file: the file to append to; None for standard output.
+        environ: the environment, which says whether journald reads our standard output.
+
+    Raises:
+        TcpdError: the file can't be opened.
+    """
+    formatter = format_json if form == "json" else format_text
+    if file is not None:
+        return LogOutput(formatter, open_log_file(file), file)
+    # The process's own, for sys.stdout becomes a part of the log.
+    stream = sys.__stdout__ or sys.stdout
+    if form == "text" and runs_under_journald(environ, stream):
+        formatter = format_journal
+    return LogOutput(formatter, stream)

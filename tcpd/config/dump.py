@@ -1,0 +1,67 @@
+"""A configuration as TOML: what holds, defaults included."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tcpd.config.schema import Config
+from tcpd.endpoint import Endpoint
+from tcpd.fields import keys_of
+from tcpd.place import Path_, dotted
+
+
+def dump(config: Config) -> str:
+    """Return a TOML document that says all that a configuration holds.
+
+    Times are in seconds and sizes in bytes; what isn't set has no line.
+    """
+    return "\n".join(_table((), _plain(config))).strip("\n")
+
+
+def _plain(value: Any) -> Any:
+    """Return a value in TOML's own types; what is None is left out of tables."""
+    if isinstance(value, Endpoint):
+        return value.text
+    if isinstance(value, Path):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        pairs = {key: getattr(value, field.name) for key, field in keys_of(type(value)).items()}
+        return {key: _plain(each) for key, each in pairs.items() if each is not None}
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _table(path: Path_, table: Mapping[str, Any]) -> Iterator[str]:
+    """Give the lines of a table: first its values, then the tables in it."""
+    inner = {key: value for key, value in table.items() if isinstance(value, Mapping) and value}
+    values = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
+    if values and path:
+        yield ""
+        yield f"[{dotted(path)}]"
+    for key, value in values.items():
+        yield f"{dotted([key])} = {_value(value)}"
+    for key, value in inner.items():
+        yield from _table((*path, key), value)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        # JSON's strings are TOML's, but for DEL, which TOML wants escaped.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, list):
+        return f"[{', '.join(_value(each) for each in value)}]"
+    if isinstance(value, Mapping):
+        pairs = ", ".join(f"{dotted([key])} = {_value(each)}" for key, each in value.items())
+        return f"{{ {pairs} }}" if pairs else "{}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.12g}" if value != int(value) else f"{value:.1f}"
+    return str(value)

@@ -1,0 +1,253 @@
+"""The reconnecting client service: one outgoing connection that is kept up.
+
+It stands on Twisted's `ClientService`. A Twisted program can use it by itself:
+
+    from tcpd.connector import Connector
+    uplink = Connector(reactor, "tcp:127.0.0.1:7000", MyFactory())
+    uplink.startService()
+
+Rules:
+- Pauses between tries grow by a factor up to a cap, and are spread at random, so that a thousand
+  clients of a server that comes back don't all come at once.
+- Each change of state is logged and reported once; tries that change nothing are not.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Literal
+
+from twisted.application.internet import ClientService
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, clientFromString
+from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tcpd.config.schema import Reconnect
+from tcpd.endpoint import ClientEndpoint
+from tcpd.errors import TcpdError
+from tcpd.escape import escape_text
+from tcpd.events import Bus, ConnectorChanged
+from tcpd.net.network import Network
+from tcpd.net.tls import ClientTLS
+from tcpd.serving import Arrival, Serving
+from tcpd.session import Origin
+from tcpd.units import format_duration
+
+CONNECT_TIMEOUT = 30  # seconds; Twisted's own default
+State = Literal["idle", "connecting", "connected", "retrying", "gave-up", "stopped"]
+
+
+class Connector(ClientService):
+    """Keeps one outgoing connection up and serves it with a handler.
+
+    Args:
+        reactor: the reactor.
+        endpoint: one of Twisted's client endpoint strings, or an endpoint.
+        factory: the handler: a Twisted factory, or an `ISessionFactory`.
+        name: what logs and records call it.
+        handler: what they call the handler; by default the factory's class.
+        reconnect: the pauses between tries, and how many there may be.
+        tls: TLS for the connection, or None.
+        bus: where its events go.
+
+    Attributes:
+        state: `idle` before it starts, then `connecting`, `connected`, `retrying`, `gave-up` after
+            the last try that `reconnect.tries` allows, `stopped`.
+        failures: how many tries have failed since the last connection.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        endpoint: str | IStreamClientEndpoint,
+        factory: Any,
+        *,
+        name: str = "connector",
+        handler: str = "",
+        reconnect: Reconnect | None = None,
+        tls: ClientTLS | None = None,
+        bus: Bus | None = None,
+    ) -> None:
+        self.state: State = "idle"
+        self.failures = 0
+        self.setName(name)
+        self._reactor = reactor
+        self._reconnect = reconnect or Reconnect()
+        self._bus = bus or Bus()
+        if isinstance(endpoint, str):
+            target = ClientEndpoint.parse(endpoint)
+            self._target = target.address
+            endpoint = client_endpoint(reactor, target, tls)
+        else:
+            self._target = escape_text(repr(endpoint), limit=100)
+        origin = Origin(
+            name=name,
+            handler=handler or type(factory).__name__,
+            role="connector",
+            bus=self._bus,
+            clock=reactor,
+        )
+        super().__init__(
+            _Tries(endpoint, self),
+            Serving(origin, factory),
+            retryPolicy=self._pause,
+            clock=reactor,
+        )
+
+    def startService(self) -> None:
+        """Begin to connect."""
+        if not self.running:
+            self._change("connecting", f"connects to {self._target}")
+        super().startService()
+
+    def stopService(self) -> Deferred[None]:
+        """Close the connection, or stop trying.
+
+        Returns:
+            A Deferred that fires when the connection is closed.
+        """
+        if self.state != "gave-up":
+            self._change("stopped", "stops")
+        return super().stopService()
+
+    def whenConnected(self, failAfterFailures: int | None = None) -> Deferred[IProtocol]:  # noqa: N803
+        """Return the handler's protocol of this connection, or of the next one.
+
+        Args:
+            failAfterFailures: after how many failed tries to give up waiting; None for never.
+
+        Returns:
+            A Deferred that fires with the protocol, and fails with the reason of the last failed
+            try, or with `CancelledError` when the service stops.
+        """
+        return super().whenConnected(failAfterFailures).addCallback(_handler_protocol)
+
+    def connected(self) -> None:
+        """Note that a try has succeeded."""
+        tries, self.failures = self.failures + 1, 0
+        after = f" at try {tries}" if tries > 1 else ""
+        self._change("connected", f"is connected to {self._target}{after}")
+
+    def failed(self, failure: Failure) -> None:
+        """Note that a try has failed, and give up if it was the last."""
+        if not self.running:
+            return
+        self.failures += 1
+        why = escape_text(failure.getErrorMessage(), limit=200)
+        if self._reconnect.tries is not None and self.failures >= self._reconnect.tries:
+            self._change("gave-up", f"gives up {self._target} after {self.failures} tries: {why}")
+            # Not at once: ClientService is amid its own handling of this very failure.
+            self._reactor.callLater(0, self._give_up)
+            return
+        pauses = self._reconnect
+        self._change(
+            "retrying",
+            f"can't connect to {self._target}: {why}; tries again, with pauses from"
+            f" {format_duration(pauses.initial)} to {format_duration(pauses.max)}",
+        )
+
+    def _give_up(self) -> None:
+        if self.running:
+            self.stopService()
+
+    def _pause(self, attempt: int) -> float:
+        """Return the seconds until the next try; ClientService asks when a connection is gone."""
+        if self.state == "connected" and self.running:
+            self._change("retrying", f"has lost {self._target}; connects again")
+        return pause(self._reconnect, attempt, random.random())  # noqa: S311  (no secret)
+
+    def _change(self, state: State, text: str) -> None:
+        if state == self.state:
+            return
+        self.state = state
+        report = self.log.error if state == "gave-up" else self.log.info
+        event = ConnectorChanged(connector=str(self.name), state=state, detail=text)
+        report(
+            "connector {connector} {text}", connector=self.name, text=text, record=event.fields()
+        )
+        self._bus.emit(event)
+
+
+def pause(reconnect: Reconnect, attempt: int, chance: float) -> float:
+    """Return the seconds to wait before a try.
+
+    Args:
+        reconnect: the first pause, its growth, its cap and its spread.
+        attempt: how many tries have failed in a row, from 1; a lost connection counts as one.
+        chance: between 0 and 1; spreads the pause by `jitter` to either side.
+    """
+    growth = reconnect.factor ** min(attempt - 1, 100)
+    wait = min(reconnect.initial * growth, reconnect.max)
+    return wait * (1 + reconnect.jitter * (2 * chance - 1))
+
+
+def client_endpoint(
+    reactor: Any, target: ClientEndpoint, tls: ClientTLS | None
+) -> IStreamClientEndpoint:
+    """Return the endpoint that a string describes, with our own transports.
+
+    Args:
+        reactor: the reactor.
+        target: one of Twisted's client endpoint strings, parsed.
+        tls: TLS for its connections, or None; a `tls:` or `ssl:` string brings its own.
+
+    Raises:
+        TcpdError: a certificate or key that the string names can't be used, or no installed
+            package knows this kind of endpoint.
+    """
+    if target.tls is not None:
+        says = target.tls
+        tls = ClientTLS(
+            says.server_name or "",
+            cafile=says.authorities,
+            verify=says.server_name is not None,
+            certificate=says.certificate,
+            key=says.key,
+        )
+    network = Network(reactor, client_tls=tls)
+    if target.known and target.host is not None and target.port is not None:
+        # By name, over IPv4 and IPv6 alike, as Twisted's own `tls:` does it.
+        bind = target.options.get("bindAddress")
+        return HostnameEndpoint(
+            network,
+            target.host,
+            target.port,
+            timeout=int(target.options.get("timeout", CONNECT_TIMEOUT)),
+            bindAddress=(bind, 0) if bind else None,
+        )
+    try:
+        endpoint: IStreamClientEndpoint = clientFromString(network, target.text)
+    except (ValueError, TypeError) as error:
+        raise TcpdError(f"{target.text!r} is no endpoint: {error}") from error
+    return endpoint
+
+
+@implementer(IStreamClientEndpoint)
+class _Tries:
+    """An endpoint that tells a connector how each try went."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint, connector: Connector) -> None:
+        self._endpoint = endpoint
+        self._connector = connector
+
+    def connect(self, factory: Any) -> Deferred[IProtocol]:
+        connecting = self._endpoint.connect(factory)
+        connecting.addCallbacks(self._connected, self._failed)
+        return connecting
+
+    def _connected(self, protocol: IProtocol) -> IProtocol:
+        self._connector.connected()
+        return protocol
+
+    def _failed(self, failure: Failure) -> Failure:
+        self._connector.failed(failure)
+        return failure
+
+
+def _handler_protocol(protocol: Any) -> Any:
+    return protocol.handler_protocol if isinstance(protocol, Arrival) else protocol

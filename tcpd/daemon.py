@@ -1,0 +1,166 @@
+"""The composition root: a configuration becomes running services.
+
+Everything is built before anything is opened, so that what is wrong is found while nothing has
+happened yet; `twistd tcpd --check-config` stops there.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.application.internet import TimerService
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, Logger
+
+from tcpd import __version__
+from tcpd.config.schema import Config, ConnectorConfig, ListenerConfig
+from tcpd.connector import Connector
+from tcpd.errors import TcpdError
+from tcpd.events import Bus, SessionClosed
+from tcpd.listener import Listener
+from tcpd.net.tls import ClientTLS, NamedCertificate, ServerTLS
+from tcpd.sd_notify import ServiceManager
+from tcpd.serving import Serving
+from tcpd.session import Origin
+from tcpd.sinks.access_log import AccessLog
+from tcpd.sinks.log_output import LogOutput
+
+
+class Daemon(MultiService):
+    """All that one tcpd process runs.
+
+    Args:
+        config: what to run.
+        reactor: the reactor.
+        manager: the service manager that wants to hear of us.
+        log_output: the log, to be reopened on SIGUSR1.
+        notes: warnings for the log, once everything is open.
+
+    Attributes:
+        bus: where all events of the process pass.
+        log_observer: what writes the log, for the application that this becomes a part of.
+        listeners: by name.
+        connectors: by name.
+
+    Raises:
+        TcpdError: something that the configuration names can't be used.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        manager: ServiceManager,
+        log_output: LogOutput | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        self.bus = Bus()
+        self._reactor = reactor
+        self._manager = manager
+        self._log_output = log_output
+        self.log_observer: ILogObserver | None = None
+        self._notes = notes
+        if config.log.access:
+            self.bus.subscribe(SessionClosed, AccessLog())
+        self.listeners = {
+            name: _listener(name, each, reactor, self.bus)
+            for name, each in config.listeners.items()
+        }
+        self.connectors = {
+            name: _connector(name, each, reactor, self.bus)
+            for name, each in config.connectors.items()
+        }
+        for service in (*self.listeners.values(), *self.connectors.values()):
+            service.setServiceParent(self)
+        if manager.watchdog_interval is not None:
+            feed = TimerService(manager.watchdog_interval, manager.notify, WATCHDOG="1")
+            feed.clock = reactor
+            feed.setServiceParent(self)
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Become a part of an application, which then logs as we say."""
+        super().setServiceParent(parent)
+        if self.log_observer is not None:
+            parent.setComponent(ILogObserver, self.log_observer)
+
+    def startService(self) -> None:
+        """Open what isn't open yet, and tell the service manager."""
+        super().startService()
+        for note in self._notes:
+            self.log.warn("{note}", note=note)
+        if self._log_output is not None:
+            signal.signal(signal.SIGUSR1, self._reopen_soon)
+        self._manager.notify(READY="1", STATUS=self.status())
+
+    def stopService(self) -> Deferred[object]:
+        """Tell the service manager, and close everything.
+
+        Returns:
+            A Deferred that fires when all is closed.
+        """
+        self._manager.notify(STOPPING="1", STATUS="stopping")
+        stopping: Deferred[object] = super().stopService()
+        return stopping
+
+    def _reopen_soon(self, number: int, frame: object) -> None:
+        self._reactor.callFromThread(self.reopen_log)  # a signal may come amid anything
+
+    def reopen_log(self) -> None:
+        """Open the log file anew, since something may have moved it away."""
+        if self._log_output is not None:
+            try:
+                self._log_output.reopen()
+            except TcpdError as error:
+                self.log.error("{error}; the log goes on where it was", error=error)
+
+    def status(self) -> str:
+        """Return a line for `systemctl status`."""
+        kinds = (("listener", len(self.listeners)), ("connector", len(self.connectors)))
+        parts = [f"{n} {kind}{'s' if n > 1 else ''}" for kind, n in kinds if n]
+        return f"tcpd {__version__}: {', '.join(parts)}"
+
+
+def _listener(name: str, config: ListenerConfig, reactor: Any, bus: Bus) -> Listener:
+    origin = Origin(name=name, handler=config.handler, role="listener", bus=bus, clock=reactor)
+    tls = None
+    if config.tls is not None:
+        tls = ServerTLS(
+            config.tls.certificate,
+            config.tls.key,
+            client_ca=config.tls.client_ca,
+            alpn=config.tls.alpn,
+            sni=[
+                NamedCertificate(names=each.names, certificate=each.certificate, key=each.key)
+                for each in config.tls.sni
+            ],
+        )
+    return Listener(reactor, config.listen, Serving(origin, config.factory), tls)
+
+
+def _connector(name: str, config: ConnectorConfig, reactor: Any, bus: Bus) -> Connector:
+    tls = None
+    if config.tls is not None:
+        tls = ClientTLS(
+            config.tls.server_name or config.connect.host or "",
+            cafile=config.tls.cafile,
+            verify=config.tls.verify,
+            certificate=config.tls.certificate,
+            key=config.tls.key,
+            alpn=config.tls.alpn,
+        )
+    return Connector(
+        reactor,
+        config.connect.text,
+        config.factory,
+        name=name,
+        handler=config.handler,
+        reconnect=config.reconnect,
+        tls=tls,
+        bus=bus,
+    )

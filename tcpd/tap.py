@@ -1,0 +1,239 @@
+"""`twistd tcpd`: its command line, and the service that comes of it.
+
+Rules:
+- What is wrong is said in one line each, without a traceback. Exit status 2: the command line; 78
+  (EX_CONFIG): the configuration; 1: what fails at start.
+- A flag goes over what the configuration file says.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from twisted.logger import ILogObserver
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+
+import twisted
+from tcpd import __version__
+from tcpd.config.command_line import Flags, overlay
+from tcpd.config.dump import dump
+from tcpd.config.load import build_config
+from tcpd.config.schema import Config
+from tcpd.daemon import Daemon
+from tcpd.errors import ConfigError, ConfigErrors, TcpdError, did_you_mean
+from tcpd.registry import build_handler, list_handlers, list_plugins
+from tcpd.sd_notify import ServiceManager
+from tcpd.sinks.log_output import LogOutput, choose_log_output, with_level
+from tcpd.toml_file import TomlFile
+
+EX_FAILURE = 1
+EX_USAGE = 2
+EX_CONFIG = 78  # sysexits(3)
+
+
+class Options(UsageOptions):
+    """The command line of `twistd tcpd`.
+
+    Attributes:
+        configuration: what it asks for, once it has been parsed.
+        log_output: where the log goes, unless twistd was told of a log of its own.
+        log_observer: what writes there.
+    """
+
+    synopsis = "[--port N] [--handler NAME] [--option KEY=VALUE]... | --config FILE"
+    longdesc = (
+        "Run TCP handlers. Without arguments: echo on port 9999 of this machine."
+        " What concerns the process (daemon, pid file, reactor) comes before the word tcpd:"
+        " see twistd --help."
+    )
+    optParameters = [  # noqa: N815
+        ["port", "p", None, "Listen on this TCP port, 0 for any that is free. [9999]"],
+        ["interface", "i", None, "The IP address that --port listens on. [127.0.0.1]"],
+        ["handler", "H", None, "What serves: a name, module:Class or file.py:Class. [echo]"],
+        ["config", "c", None, "Read this TOML file; other flags go over what it says."],
+        ["tls-certificate", None, None, "Speak TLS with this certificate (PEM)."],
+        ["tls-key", None, None, "The certificate's key (PEM), unless the same file holds it."],
+    ]
+    optFlags = [  # noqa: N815
+        ["check-config", None, "Check the configuration, print ok, and exit."],
+        ["print-config", None, "Print the configuration with all its defaults, and exit."],
+        ["list-handlers", None, "Print the handlers that have names, and exit."],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._listen: list[str] = []
+        self._handler_options: dict[str, str] = {}
+        self.configuration: Config | None = None
+        self.log_output: LogOutput | None = None
+        self.log_observer: ILogObserver | None = None
+
+    def opt_listen(self, endpoint: str) -> None:
+        """Listen on an endpoint: tcp:9999:interface=127.0.0.1, unix:/run/x.sock; repeatable."""
+        self._listen.append(endpoint)
+
+    opt_l = opt_listen
+
+    def opt_option(self, text: str) -> None:
+        """An option of the handler, as key=value; repeatable."""
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--option {text!r}: expected key=value")
+        self._handler_options[key] = value
+
+    opt_o = opt_option
+
+    def opt_version(self) -> NoReturn:
+        """Print the versions of tcpd, Twisted and Python, and exit."""
+        python = platform.python_version()
+        print(f"tcpd {__version__} (Twisted {twisted.__version__}, Python {python})")
+        sys.exit(0)
+
+    def parseArgs(self, *rest: str) -> None:
+        """Refuse what is no flag."""
+        if rest:
+            raise UsageError(f"unexpected argument {rest[0]!r}; every option begins with --")
+
+    def parseOptions(self, options: Any = None) -> None:
+        """Parse the command line; a mistake in it ends the process with status 2."""
+        try:
+            super().parseOptions(options)
+        except UsageError as error:
+            _end(EX_USAGE, f"tcpd: {_explained(str(error), self.longOpt)}")
+
+    def postOptions(self) -> None:
+        """Read the configuration, or do what only prints."""
+        if self["list-handlers"]:
+            sys.exit(_print_handlers())
+        self.configuration = config = self._read()
+        if self["check-config"] or self["print-config"]:
+            _build(config)
+            print("ok" if self["check-config"] else dump(config))
+            sys.exit(0)
+        self._take_over_log(config)
+
+    @property
+    def flags(self) -> Flags:
+        """What the command line says of a listener."""
+        return Flags(
+            port=self["port"],
+            interface=self["interface"],
+            listen=tuple(self._listen),
+            handler=self["handler"],
+            options=self._handler_options,
+            certificate=self["tls-certificate"],
+            key=self["tls-key"],
+        )
+
+    def _read(self) -> Config:
+        """Return the configuration; what is wrong with it ends the process."""
+        try:
+            file = TomlFile.read(Path(self["config"])) if self["config"] is not None else None
+            table, source = overlay(self.flags, file.table if file else None, file)
+            return build_config(table, source, build_handler)
+        except (ConfigError, ConfigErrors) as error:
+            errors = error.errors if isinstance(error, ConfigErrors) else (error,)
+            by_flags = all(each.where.startswith("--") for each in errors)
+            lines = [f"tcpd: {each}" if each.where[:2] == "--" else str(each) for each in errors]
+            _end(EX_USAGE if by_flags else EX_CONFIG, "\n".join(lines))
+
+    def _take_over_log(self, config: Config) -> None:
+        """Have twistd, or twist, log as the configuration says, unless told otherwise itself."""
+        runner = self.parent if self.parent is not None else {}
+        if runner.get("logger") or runner.get("syslog"):
+            return
+        file = config.log.file
+        if file is None and runner.get("logfile") not in (None, "", "-"):
+            file = Path(runner["logfile"])
+        elif file is None and runner.get("nodaemon") == 0:
+            file = Path("twistd.log")  # as twistd does: a daemon has no standard output
+        try:
+            self.log_output = choose_log_output(config.log.format, file, os.environ)
+        except TcpdError as error:
+            _end(EX_FAILURE, f"tcpd: {error}")
+        self.log_observer = observer = with_level(self.log_output, config.log.level)
+        if "fileLogObserverFactory" in runner:  # twist; twistd asks the service, once it is made
+            runner["fileLogObserverFactory"] = lambda stream: observer
+
+
+def makeService(options: Options) -> Daemon:
+    """Return the service that twistd runs.
+
+    Args:
+        options: the parsed command line.
+    """
+    config = options.configuration
+    if config is None:
+        raise RuntimeError("the options have not been parsed")
+    daemon = _build(config, options)
+    daemon.log_observer = options.log_observer
+    return daemon
+
+
+def _build(config: Config, options: Options | None = None) -> Daemon:
+    """Build everything; what can't be built ends the process with status 78."""
+    try:
+        return Daemon(
+            config,
+            _reactor(),
+            ServiceManager(os.environ),
+            log_output=options.log_output if options else None,
+            notes=tuple(_notes(options)) if options else (),
+        )
+    except TcpdError as error:
+        _end(EX_CONFIG, f"tcpd: {error}")
+
+
+def _reactor() -> Any:
+    """Return the reactor: whichever was chosen, or ours."""
+    if "twisted.internet.reactor" not in sys.modules:
+        from tcpd.net.reactor import install
+
+        install()
+    from twisted.internet import reactor
+
+    return reactor
+
+
+def _notes(options: Options) -> Iterator[str]:
+    """Give what a newcomer should know about the command line's choices."""
+    flags = options.flags
+    on_loopback = not flags.listen and flags.interface is None
+    if on_loopback and (flags.port is not None or options["config"] is None):
+        yield ("only this machine can connect; --interface 0.0.0.0 opens the port to every network")
+    for plugin in list_plugins():
+        if plugin.problem:
+            yield f"the plugin {plugin.name!r} ({plugin.source}) can't be used: {plugin.problem}"
+
+
+def _print_handlers() -> int:
+    """Print the handlers; return 1 if one of them fails to load."""
+    handlers = sorted(list_handlers(), key=lambda each: each.name)
+    width = max(len(each.name) for each in handlers)
+    for each in handlers:
+        source = "" if each.source == "built in" else f" ({each.source})"
+        if not each.problem:
+            print(f"{each.name:{width}}  {each.summary}{source}")
+    broken = [each for each in handlers if each.problem]
+    for each in broken:
+        print(f"{each.name}: broken ({each.source}): {each.problem}", file=sys.stderr)
+    return EX_FAILURE if broken else 0
+
+
+def _explained(problem: str, known: list[str]) -> str:
+    """Return getopt's complaint, with the flag that may have been meant."""
+    word = problem.removeprefix("option --").split(" ")[0]
+    hint = did_you_mean(word, [name.rstrip("=") for name in known])
+    return f"{problem}; {hint or 'twistd tcpd --help lists the options'}"
+
+
+def _end(status: int, message: str) -> NoReturn:
+    """End the process with a message."""
+    print(message, file=sys.stderr)
+    sys.exit(status)
