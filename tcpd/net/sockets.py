@@ -38,7 +38,6 @@ class ServerTransport(StreamTransport):
 
     _addressType: type[IPv4Address] | type[IPv6Address]
     _peer_address: IAddress | None = None
-    _host_address: IAddress | None = None
     _opened = False
     # A server mostly answers, at once or when some Deferred fires. A client mostly asks.
     _late_writes_count = True
@@ -103,10 +102,6 @@ class ServerTransport(StreamTransport):
     def getPeer(self) -> Any:
         """The peer's address; the true one behind a proxy, if it was told."""
         return self._peer_address or super().getPeer()
-
-    def getHost(self) -> Any:
-        """Our own address on this connection; the proxy's, if it was told."""
-        return self._host_address or super().getHost()
 
     def _closed(self, reason: Failure) -> None:
         unheard = self.observer is None and not self._opened

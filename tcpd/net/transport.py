@@ -99,6 +99,7 @@ class StreamTransport(tcp.Connection):
     tls: Any = None
 
     _loop: Loop
+    _host_address: Any = None
     _corked = False
     _held_by_handler = False
     _held_by_queue = False
@@ -108,6 +109,10 @@ class StreamTransport(tcp.Connection):
     _wrote_late = False
     # Whether what is written outside dataReceived counts as an answer to what was read before.
     _late_writes_count = False
+
+    def getHost(self) -> Any:
+        """Our own address on this connection; the proxy's, if it was told."""
+        return self._host_address or super().getHost()  # type: ignore[misc]
 
     # -- the hot path ------------------------------------------------------------------------
 
@@ -455,6 +460,9 @@ class StreamTransport(tcp.Connection):
         if "socket" not in self.__dict__:
             return
         self._settle_cause(reason)
+        if self.observer is not None:
+            # Records of the end name it, and of a closed socket it can't be asked.
+            self._host_address = self.getHost()
         if self._grace_call is not None:
             self._grace_call.cancel()
             self._grace_call = None

@@ -1,5 +1,9 @@
-"""What twistd and twist read to learn about tcpd; it imports nothing of tcpd's, so that `twistd --help` stays quick."""
+"""What twistd and twist read to learn about tcpd.
 
+It imports nothing of tcpd's, so that `twistd --help` stays quick.
+"""
+
+from twisted.application.reactors import Reactor
 from twisted.application.service import ServiceMaker
 
 tcpd = ServiceMaker(
@@ -8,3 +12,5 @@ tcpd = ServiceMaker(
     "Run any TCP protocol, written as Twisted Protocol and Factory classes, as a service.",
     "tcpd",
 )
+
+tcpd_reactor = Reactor("tcpd", "tcpd.net.reactor", "epoll(7), lean, with tcpd's transports.")
