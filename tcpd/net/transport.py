@@ -112,7 +112,7 @@ class StreamTransport(tcp.Connection):
 
     def getHost(self) -> Any:
         """Our own address on this connection; the proxy's, if it was told."""
-        return self._host_address or super().getHost()  # type: ignore[misc]
+        return self._host_address or super().getHost()
 
     # -- the hot path ------------------------------------------------------------------------
 
