@@ -17,6 +17,13 @@ from typing import Any, TypeVar
 from twisted.logger import Logger
 
 
+def host_and_port(host: str, port: int) -> str:
+    """Return an address for people: `192.0.2.1:80`, `[2001:db8::1]:80`."""
+    if not port:
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """Who a session is; the same for all that is said of it."""
@@ -30,6 +37,11 @@ class Identity:
     client_port: int
     """The peer's port; 0 where there is none."""
     local_address: str
+
+    @property
+    def peer(self) -> str:
+        """The peer, for people: `192.0.2.1:5000`, `[2001:db8::1]:5000`, `unix`."""
+        return host_and_port(self.client_address, self.client_port)
 
     def fields(self) -> dict[str, object]:
         """Return the identity under the names that records use."""

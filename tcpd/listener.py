@@ -107,9 +107,10 @@ class Listener(Service):
         origin = self._serving.origin
         origin.bus.emit(ListenerChanged(listener=origin.name, address=address, up=up))
         self.log.info(
-            "listener {listener} {state} {address} (handler {handler})",
+            "listener {listener} listens on {address} (handler {handler})"
+            if up
+            else "listener {listener} no longer listens on {address}",
             listener=origin.name,
-            state="listens on" if up else "no longer listens on",
             address=address,
             handler=origin.handler,
         )

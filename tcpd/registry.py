@@ -22,6 +22,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -191,7 +192,7 @@ def find_built_in(name: str) -> HandlerClass:
 def list_handlers() -> Iterator[Listed]:
     """Give every handler that has a name, those that fail to load included."""
     for name in BUILT_IN:
-        yield _listed(name, "built in", lambda name=name: find_built_in(name))
+        yield _listed(name, "built in", partial(find_built_in, name))
     yield from list_plugins()
 
 
@@ -203,7 +204,7 @@ def list_plugins() -> Iterator[Listed]:
             problem = "a built-in handler has its name, and is used in its place"
             yield Listed(name=name, source=source, problem=problem)
         else:
-            yield _listed(name, source, lambda name=name, entry=entry: _load_plugin(name, entry))
+            yield _listed(name, source, partial(_load_plugin, name, entry))
 
 
 def _listed(name: str, source: str, load: Callable[[], HandlerClass]) -> Listed:

@@ -17,7 +17,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpd.escape import escape_text
-from tcpd.events import Bus, HandlerEvent, HandlerFailed, Identity, SessionClosed, SessionOpened
+from tcpd.events import (
+    Bus,
+    HandlerEvent,
+    HandlerFailed,
+    Identity,
+    SessionClosed,
+    SessionOpened,
+    host_and_port,
+)
 
 # Session ids are unique across restarts, so that records of several runs can be joined.
 _run = os.urandom(4).hex()
@@ -190,8 +198,7 @@ def address_and_port(address: object) -> tuple[str, int]:
 def format_address(address: object) -> str:
     """Return an address for people: `127.0.0.1:9999`, `[::1]:9999`, `unix:/run/x.sock`."""
     if isinstance(address, IPv4Address | IPv6Address):
-        host, port = address_and_port(address)
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return host_and_port(*address_and_port(address))
     if isinstance(address, UNIXAddress):
         name = address.name or b""
         return "unix:" + escape_text(os.fsdecode(name)) if name else "unix"

@@ -21,9 +21,7 @@ class AccessLog:
         self.log.info(
             "{peer} -> {listener} ({handler}): {bytes_in} bytes in, {bytes_out} out, {duration},"
             " {reason} [{session}]",
-            peer=f"{who.client_address}:{who.client_port}"
-            if who.client_port
-            else who.client_address,
+            peer=who.peer,
             listener=who.listener,
             handler=who.handler,
             bytes_in=event.bytes_in,
