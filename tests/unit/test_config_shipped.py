@@ -11,7 +11,7 @@ import pytest
 from tcpd.config.load import load
 from tcpd.config.schema import ClientTLSConfig, Config, LogConfig, Reconnect, ServerTLSConfig
 from tcpd.fields import keys_of
-from tcpd.registry import find
+from tcpd.registry import build_handler
 
 SHIPPED = Path(__file__).parents[2] / "etc" / "tcpd.toml"
 
@@ -28,11 +28,11 @@ def everything(tmp_path: Path) -> Config:
     (tmp_path / "tcpd.toml").write_text(uncommented(), "utf-8")
     for name in re.findall(r'"([a-z]+\.(?:pem|key))"', uncommented()):
         (tmp_path / name).touch()
-    return load(tmp_path / "tcpd.toml", find)
+    return load(tmp_path / "tcpd.toml", build_handler)
 
 
 def test_it_is_echo_for_this_machine_and_nothing_else() -> None:
-    config = load(SHIPPED, find)
+    config = load(SHIPPED, build_handler)
     assert list(config.listeners) == ["echo"]
     echo = config.listeners["echo"]
     assert [each.address for each in echo.listen] == ["127.0.0.1:9999"]
