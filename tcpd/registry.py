@@ -125,7 +125,7 @@ def find(name: str, base: Path | None = None) -> HandlerClass:
 
 
 def build_handler(
-    name: str,
+    handler: Any,
     options: Mapping[str, Any],
     name_at: Place,
     options_at: Place,
@@ -138,7 +138,7 @@ def build_handler(
     A handler that stands before others (`IHandlerUser`) is given those too.
 
     Args:
-        name: the handler's name, as for `find`.
+        handler: its name, as for `find`, or the class or factory itself.
         options: its options, as the configuration gives them.
         name_at: where its name stands.
         options_at: where its options stand.
@@ -149,10 +149,13 @@ def build_handler(
         The factory, or None if there was any mistake.
     """
     try:
-        found = find(name, base)
+        found = (
+            find(handler, base) if isinstance(handler, str) else _handler(repr(handler), handler)
+        )
     except HandlerError as error:
         problems.append(name_at.error(str(error)))
         return None
+    name = found.name
     if found.options is None:
         for key in options:
             hint = f"the handler {name!r} takes no options"
