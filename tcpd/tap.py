@@ -113,7 +113,7 @@ class Options(UsageOptions):
             sys.exit(_print_handlers())
         self.configuration = config = self._read()
         if self["check-config"] or self["print-config"]:
-            _build(config)
+            _build(self)
             print("ok" if self["check-config"] else dump(config))
             sys.exit(0)
         self._take_over_log(config)
@@ -168,26 +168,25 @@ def makeService(options: Options) -> Daemon:
     Args:
         options: the parsed command line.
     """
-    config = options.configuration
-    if config is None:
-        raise RuntimeError("the options have not been parsed")
-    daemon = _build(config, options)
+    daemon = _build(options, tuple(_notes(options)))
     daemon.log_observer = options.log_observer
     return daemon
 
 
-def _build(config: Config, options: Options | None = None) -> Daemon:
-    """Build everything; what can't be built ends the process with status 78."""
+def _build(options: Options, notes: tuple[str, ...] = ()) -> Daemon:
+    """Build everything, open nothing; what can't be built ends the process."""
+    if options.configuration is None:
+        raise RuntimeError("the options have not been parsed")
     try:
         return Daemon(
-            config,
+            options.configuration,
             _reactor(),
             ServiceManager(os.environ),
-            log_output=options.log_output if options else None,
-            notes=tuple(_notes(options)) if options else (),
+            log_output=options.log_output,
+            notes=notes,
         )
     except TcpdError as error:
-        _end(EX_CONFIG, f"tcpd: {error}")
+        _end(EX_USAGE if options["config"] is None else EX_CONFIG, f"tcpd: {error}")
 
 
 def _reactor() -> Any:
@@ -228,8 +227,8 @@ def _print_handlers() -> int:
 
 def _explained(problem: str, known: list[str]) -> str:
     """Return getopt's complaint, with the flag that may have been meant."""
-    word = problem.removeprefix("option --").split(" ")[0]
-    hint = did_you_mean(word, [name.rstrip("=") for name in known])
+    word = problem.removeprefix("option ").removesuffix(" not recognized")
+    hint = did_you_mean(word, ["--" + name.rstrip("=") for name in known])
     return f"{problem}; {hint or 'twistd tcpd --help lists the options'}"
 
 

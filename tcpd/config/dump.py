@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tcpd.config.schema import Config
+from tcpd.config.schema import Config, ConnectorConfig, ListenerConfig
 from tcpd.endpoint import Endpoint
 from tcpd.fields import keys_of
 from tcpd.place import Path_, dotted
@@ -28,6 +28,8 @@ def _plain(value: Any) -> Any:
         return value.text
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, ListenerConfig | ConnectorConfig):
+        value = dataclasses.replace(value, options=_options(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         pairs = {key: getattr(value, field.name) for key, field in keys_of(type(value)).items()}
         return {key: _plain(each) for key, each in pairs.items() if each is not None}
@@ -36,6 +38,23 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
     return value
+
+
+def _options(served: ListenerConfig | ConnectorConfig) -> Mapping[str, object]:
+    """Return the options of a handler: those that were given, and the defaults of the others."""
+    handler = type(served.factory)
+    if not dataclasses.is_dataclass(handler):
+        return served.options
+    defaults = {key: getattr(served.factory, f.name) for key, f in keys_of(handler).items()}
+    simple = {key: _plain(value) for key, value in defaults.items() if value is not None}
+    return {**{k: v for k, v in simple.items() if _is_simple(v)}, **served.options}
+
+
+def _is_simple(value: object) -> bool:
+    """Return whether a default has a TOML form; that of a handler's own types is unknown."""
+    if isinstance(value, list):
+        return all(_is_simple(each) for each in value)
+    return isinstance(value, str | bool | int | float)
 
 
 def _table(path: Path_, table: Mapping[str, Any]) -> Iterator[str]:

@@ -1,0 +1,230 @@
+"""The command line: what it accepts, and what it says of what it doesn't."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from twisted.internet.protocol import Factory
+
+from tcpd.handlers.chargen import Chargen
+from tcpd.tap import Options
+
+FILE = """
+[listeners.first]
+listen = "tcp:7000"
+handler = "chargen"
+options = { limit = 5 }
+tls = { certificate = "cert.pem", alpn = ["x"] }
+"""
+
+
+@pytest.fixture(autouse=True)
+def _in_a_directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def parse(*arguments: str) -> Options:
+    options = Options()
+    options.parseOptions(list(arguments))
+    return options
+
+
+def listener(*arguments: str, name: str = "main"):
+    configuration = parse(*arguments).configuration
+    assert configuration is not None
+    return configuration.listeners[name]
+
+
+def endpoints(*arguments: str, name: str = "main") -> list[str]:
+    return [each.text for each in listener(*arguments, name=name).listen]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], ["tcp:9999:interface=127.0.0.1"]),
+        (["--port", "0"], ["tcp:0:interface=127.0.0.1"]),
+        (["-p", "7", "--interface", "0.0.0.0"], ["tcp:7:interface=0.0.0.0"]),
+        (["--interface", "::1"], [r"tcp6:9999:interface=\:\:1"]),
+        (["--listen", "tcp:1", "--listen", "unix:/x"], ["tcp:1", "unix:/x"]),
+        (["--listen", "tcp:1", "--port", "2"], ["tcp:1", "tcp:2:interface=127.0.0.1"]),
+    ],
+)
+def test_where_to_listen(arguments: list[str], expected: list[str]) -> None:
+    assert endpoints(*arguments) == expected
+
+
+def test_no_arguments_are_echo() -> None:
+    assert listener().handler == "echo"
+
+
+def test_a_handler_and_its_options_have_the_types_of_its_fields() -> None:
+    found = listener("--handler", "chargen", "--option", "limit=3")
+    assert isinstance(found.factory, Chargen)
+    assert found.factory.limit == 3
+
+
+def test_a_handler_in_a_file_of_this_directory() -> None:
+    Path("mine.py").write_text(
+        "from twisted.internet.protocol import Protocol\nclass Mine(Protocol): pass\n"
+    )
+    assert isinstance(listener("--handler", "mine.py:Mine").factory, Factory)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--prot", "1"], "tcpd: option --prot not recognized; did you mean '--port'?"),
+        (["--port"], "tcpd: option --port requires argument; twistd tcpd --help lists the options"),
+        (
+            ["--port", "70000"],
+            "tcpd: --port: '70000' is no port; a port is a number from 0 to 65535",
+        ),
+        (["--port", "-1"], "tcpd: --port: '-1' is no port"),
+        (["--port", "http"], "tcpd: --port: 'http' is no port"),
+        (
+            ["--interface", "localhost"],
+            "tcpd: --interface: 'localhost' is no IP address; 127.0.0.1",
+        ),
+        (
+            ["--listen", "tcp:x"],
+            "tcpd: --listen [0]: 'tcp:x' is no endpoint: port: expected a port",
+        ),
+        (["--listen", "nosuch:1"], "tcpd: 'nosuch:1' is no endpoint"),
+        (["--handler", "ecoh"], "tcpd: --handler: no handler 'ecoh'; did you mean 'echo'?"),
+        (
+            ["--handler", "no.py:A"],
+            "tcpd: --handler: the handler 'no.py:A' can't be loaded: there is",
+        ),
+        (["--option", "x"], "tcpd: --option 'x': expected key=value"),
+        (["--option", "x=1"], "tcpd: --option x: unknown key"),
+        (["--handler", "chargen", "--option", "limit=many"], "tcpd: --option limit: expected a "),
+        (["--tls-key", "k"], "tcpd: --tls-key: a key without a certificate; add --tls-certificate"),
+        (["--tls-certificate", "no.pem"], "tcpd: --tls-certificate: "),
+        (["extra"], "tcpd: unexpected argument 'extra'"),
+    ],
+)
+def test_a_wrong_command_line_is_one_clear_line_and_status_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse("--check-config", *arguments)
+    assert caught.value.code == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(message)
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+
+
+def test_a_file_with_mistakes_is_told_whole_and_status_78(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("bad.toml").write_text('[listeners.a]\nlisten = "tcp:0"\nx = 1\n[log]\nlevel = "loud"\n')
+    with pytest.raises(SystemExit) as caught:
+        parse("--config", "bad.toml")
+    assert caught.value.code == 78
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[0] for line in lines] == ["bad.toml:3", "bad.toml:5"]
+
+
+def test_flags_go_over_the_only_listener_of_a_file() -> None:
+    Path("cert.pem").touch()
+    Path("c.toml").write_text(FILE)
+    same = listener("--config", "c.toml", name="first")
+    assert [each.text for each in same.listen] == ["tcp:7000"]
+    found = listener("--config", "c.toml", "--port", "0", "--option", "limit=9", name="first")
+    assert [each.text for each in found.listen] == ["tcp:0:interface=127.0.0.1"]
+    assert (found.handler, found.factory.limit) == ("chargen", 9)
+    assert found.tls.alpn == ("x",)
+
+
+def test_another_handler_does_not_get_the_options_of_the_files() -> None:
+    Path("cert.pem").touch()
+    Path("c.toml").write_text(FILE)
+    found = listener("--config", "c.toml", "--handler", "discard", name="first")
+    assert (found.handler, dict(found.options)) == ("discard", {})
+
+
+def test_a_certificate_of_the_command_line_goes_without_the_files_key() -> None:
+    for name in ("cert.pem", "key.pem", "other.pem"):
+        Path(name).touch()
+    Path("c.toml").write_text(FILE.replace("alpn", 'key = "key.pem", alpn'))
+    found = listener("--config", "c.toml", "--tls-certificate", "other.pem", name="first")
+    assert (found.tls.certificate.name, found.tls.key) == ("other.pem", None)
+
+
+def test_flags_cannot_go_over_several_listeners(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("c.toml").write_text('[listeners.a]\nlisten="tcp:1"\n[listeners.b]\nlisten="tcp:2"\n')
+    with pytest.raises(SystemExit):
+        parse("--config", "c.toml", "--port", "0")
+    assert (
+        "the file has the listeners a, b, and flags can change only one" in capsys.readouterr().err
+    )
+
+
+def test_check_config_prints_ok_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse("--check-config")
+    assert (caught.value.code, capsys.readouterr()) == (0, ("ok\n", ""))
+
+
+def test_print_config_is_a_file_that_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "--listen", r"unix:/a\:b", "--handler", "chargen", "--option", "limit=2",
+    ]  # fmt: skip
+    with pytest.raises(SystemExit) as caught:
+        parse("--print-config", *arguments)
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert tomllib.loads(text)["listeners"]["main"]["options"]["limit"] == 2
+    Path("printed.toml").write_text(text)
+    printed = parse("--config", "printed.toml").configuration
+    given = parse(*arguments).configuration
+    assert printed is not None
+    assert given is not None
+    assert printed.listeners["main"].factory == given.listeners["main"].factory
+    assert printed.listeners["main"].listen == given.listeners["main"].listen
+    assert printed.log == given.log
+
+
+def test_print_config_escapes_what_toml_wants_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    name = 'a"b\\c\td\x7f.log'
+    Path("c.toml").write_text(
+        '[listeners."x.y"]\nlisten="tcp:0"\n[log]\nfile="a\\"b\\\\c\\td\\u007f.log"\n'
+    )
+    with pytest.raises(SystemExit):
+        parse("--print-config", "--config", "c.toml")
+    printed = tomllib.loads(capsys.readouterr().out)
+    assert Path(printed["log"]["file"]).name == name
+    assert list(printed["listeners"]) == ["x.y"]
+
+
+def test_the_version_names_all_three(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse("--version")
+    assert caught.value.code == 0
+    assert re.fullmatch(
+        r"tcpd \d+\.\d+\.\d+ \(Twisted [\d.]+, Python [\d.a-z+]+\)\n", capsys.readouterr().out
+    )
+
+
+def test_the_handlers_are_listed_with_their_summaries(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse("--list-handlers")
+    assert caught.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "echo     Send everything back as it came (RFC 862)." in lines
+    assert len(lines) >= 7
+
+
+def test_parsing_imports_no_reactor() -> None:
+    program = (
+        "import sys; from tcpd.tap import Options; Options().parseOptions(['--port', '0']);"
+        " sys.exit('twisted.internet.reactor' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
