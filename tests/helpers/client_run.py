@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 CLIENT = [sys.executable, "-m", "tcpd.client.main"]
-LIMIT = 30.0
+LIMIT = 20.0
 """Seconds after which whatever a test waits for has failed; nothing ever waits so long in vain."""
 
 
@@ -186,6 +186,12 @@ class Terminal:
 
     def type(self, text: str) -> None:
         os.write(self.master, text.encode())
+
+    def ready(self) -> None:
+        """Wait until there is a prompt to type at."""
+        deadline = time.monotonic() + LIMIT
+        while b"\x1b[?2004h" not in self.raw:  # it asks for bracketed paste when it begins
+            self._read(deadline, "there was never a prompt")
 
     def expect(self, text: str) -> None:
         """Wait until a text is shown after what was expected before."""
