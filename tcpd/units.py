@@ -7,7 +7,10 @@ accepts both the text and a plain number.
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import NewType
+
+from tcpd.escape import escape_text
 
 Seconds = NewType("Seconds", float)
 """A duration in seconds."""
@@ -20,13 +23,14 @@ _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400
 _SIZES = {
     "B": 1,
     "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9,
-    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
+    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
     "K": 2**10, "M": 2**20, "G": 2**30,
 }  # fmt: skip
 _PER = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 _NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
-_DURATION_PART = re.compile(rf"({_NUMBER})(us|ms|s|m|h|d|w)")
+# The largest unit first, each once at most: "30m1h" and "1s1s" are slips of the pen.
+_DURATION = re.compile("".join(f"(?:({_NUMBER}){unit})?" for unit in reversed(_SECONDS)))
 _SIZE = re.compile(rf"({_NUMBER}) ?([A-Za-z]+)?")
 _RATE = re.compile(rf"({_NUMBER}) ?/ ?([a-z]+)")
 
@@ -37,18 +41,16 @@ def parse_duration(text: str) -> Seconds:
     Raises:
         ValueError: it is none; the text says what one looks like.
     """
-    wrong = ValueError(f"{text!r} is no duration; write one as '30s', '5m', '1h30m' or '250ms'")
+    wrong = ValueError(
+        f"{_shown(text)} is no duration; write one as '30s', '5m', '1h30m' or '250ms'"
+    )
     if text == "0":
         return Seconds(0.0)
-    total, end = 0.0, 0
-    for part in _DURATION_PART.finditer(text):
-        if part.start() != end:
-            raise wrong
-        total += float(part[1]) * _SECONDS[part[2]]
-        end = part.end()
-    if end == 0 or end != len(text):
+    match = _DURATION.fullmatch(text)
+    if match is None or not text:
         raise wrong
-    return Seconds(total)
+    parts = zip(match.groups(default="0"), reversed(_SECONDS.values()), strict=True)
+    return Seconds(float(sum(Decimal(number) * Decimal(str(size)) for number, size in parts)))
 
 
 def parse_size(text: str) -> ByteSize:
@@ -60,10 +62,10 @@ def parse_size(text: str) -> ByteSize:
     match = _SIZE.fullmatch(text)
     factor = _SIZES.get(match[2] or "B") if match else None
     if match is None or factor is None:
-        raise ValueError(f"{text!r} is no size; write one as '512', '64KiB' or '10MB'")
-    size = float(match[1]) * factor
+        raise ValueError(f"{_shown(text)} is no size; write one as '512', '64KiB' or '10MB'")
+    size = Decimal(match[1]) * factor
     if size != int(size):
-        raise ValueError(f"{text!r} is not a whole number of bytes")
+        raise ValueError(f"{_shown(text)} is not a whole number of bytes")
     return ByteSize(int(size))
 
 
@@ -76,15 +78,17 @@ def parse_rate(text: str) -> PerSecond:
     match = _RATE.fullmatch(text)
     per = _PER.get(match[2]) if match else None
     if match is None or per is None:
-        raise ValueError(f"{text!r} is no rate; write one as '50/s', '10/m' or '1000/h'")
+        raise ValueError(f"{_shown(text)} is no rate; write one as '50/s', '10/m' or '1000/h'")
     return PerSecond(float(match[1]) / per)
 
 
 def format_duration(seconds: float) -> str:
     """Return a duration for people, three figures at most: "1d2h", "5m3s", "1.25s", "0.4ms"."""
+    if seconds < 1e-6:
+        return f"{seconds * 1e6:.3f}us" if seconds >= 1e-9 else "0s"
     if seconds < 0.1:
-        return f"{seconds * 1000:.3g}ms" if seconds else "0s"
-    if seconds < 60:
+        return f"{seconds * 1000:.3g}ms"
+    if seconds < 59.95:  # from there on three figures show 60
         return f"{seconds:.3g}s"
     whole = round(seconds)
     for unit, smaller in (("d", "h"), ("h", "m"), ("m", "s")):
@@ -99,5 +103,12 @@ def format_size(size: int) -> str:
     """Return a size for people: "512 B", "1.5 MiB"."""
     if size < 1024:
         return f"{size} B"
-    unit = "KiB" if size < 2**20 else "MiB" if size < 2**30 else "GiB"
-    return f"{size / _SIZES[unit]:.1f} {unit}"
+    for unit in ("KiB", "MiB", "GiB"):
+        shown = f"{size / _SIZES[unit]:.1f}"
+        if float(shown) < 1024:
+            return f"{shown} {unit}"
+    return f"{size / _SIZES['TiB']:.1f} TiB"
+
+
+def _shown(text: str) -> str:
+    return f"'{escape_text(text, limit=40)}'"
