@@ -219,8 +219,7 @@ def _name_of(value: object) -> str:
 
 def _convert(kind: Any, value: Any, place: Place, problems: list[ConfigError]) -> Any:
     origin = get_origin(kind)
-    if type(value) is int and not -(2**63) <= value < 2**63:
-        raise ValueError("the number is too large; TOML's have 64 bits")
+    _check_bits(value)
     if kind is Any or kind is object:
         return value
     if origin is Annotated:
@@ -244,6 +243,13 @@ def _convert(kind: Any, value: Any, place: Place, problems: list[ConfigError]) -
     raise ValueError(f"it can't be set: its type, {words_for(kind)}, is none that a table can give")
 
 
+def _check_bits(value: Any) -> Any:
+    """Return a value, unless it is a number that no other TOML reader would take."""
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        raise ValueError("the number is too large; TOML's have 64 bits")
+    return value
+
+
 def _wrong_type(kind: Any, value: object) -> ValueError:
     return _WrongTypeError(f"expected {words_for(kind)}, not {_name_of(value)}")
 
@@ -252,7 +258,7 @@ def _quantity(kind: Any, value: Any, place: Place) -> Any:
     """Return a duration, size or rate; a plain number is in seconds, bytes, or a second."""
     python, parse = _UNITS[kind]
     if place.is_words and isinstance(value, str):
-        value = _from_words(python, value)
+        value = _check_bits(_from_words(python, value))
     if isinstance(value, str):
         return parse(value)
     if type(value) not in (int, python) or (python is float and not math.isfinite(value)):
@@ -264,7 +270,7 @@ def _quantity(kind: Any, value: Any, place: Place) -> Any:
 
 def _scalar(kind: Any, value: Any, place: Place) -> Any:
     if place.is_words and isinstance(value, str):
-        value = _from_words(kind, value)
+        value = _check_bits(_from_words(kind, value))
     if isinstance(value, str):
         if kind is str:
             return value

@@ -6,6 +6,7 @@ words, and says what else depends on where a value was written.
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from tcpd.errors import ConfigError
 from tcpd.escape import escape_text
 
 Path_ = tuple[str | int, ...]
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Source(typing.Protocol):
@@ -87,9 +90,8 @@ def dotted(path: Iterable[str | int]) -> str:
         if isinstance(key, int):
             text += f"[{key}]"
         else:
-            bare = key.replace("-", "").replace("_", "a").isalnum() and key.isascii()
             shown = escape_text(key, limit=100)
-            if not bare:
+            if not _BARE_KEY.fullmatch(key):
                 shown = '"' + shown.replace('"', '\\"') + '"'
             text += f".{shown}" if text else shown
     return text
