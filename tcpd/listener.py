@@ -23,6 +23,7 @@ from tcpd.errors import StartError, TcpdError
 from tcpd.events import ListenerChanged
 from tcpd.net.network import Network
 from tcpd.net.tls import ServerTLS
+from tcpd.sd_listen import InheritedEndpoint, inherited_sockets
 from tcpd.serving import Serving
 from tcpd.session import format_address
 
@@ -131,6 +132,9 @@ def server_endpoint(
             package knows this kind of endpoint.
     """
     text = address.text
+    if address.kind == "systemd":
+        network = Network(reactor, server_tls=tls)
+        return InheritedEndpoint(network, inherited_sockets(), address.options)
     if address.tls is not None and address.tls.certificate is not None:
         tls = ServerTLS(address.tls.certificate, address.tls.key, chain=address.tls.chain)
         passed_on = {key: address.options.get(key) for key in ("interface", "backlog")}
