@@ -54,7 +54,7 @@ def _prepare(path: Path) -> None:
     # A FIFO or a link into somewhere else is not ours to write to.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     fd = os.open(path, flags, 0o600)
-    with open(fd, "r+b") as file:
+    with open(fd, "r+b", buffering=0) as file:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(0, "not a regular file")

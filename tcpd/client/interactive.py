@@ -129,6 +129,8 @@ class Interactive:
         self._wire = wire
         self._over = Deferred()
         self.say(f"connected to {self._options.target}; Ctrl-D ends your side, Ctrl-C leaves")
+        if self._prompt:
+            self._prompt.recheck()
         if self._input_ended:
             self._end_our_side(wire)
         cut = await self._over

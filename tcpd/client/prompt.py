@@ -21,6 +21,7 @@ from collections import deque
 from typing import Protocol
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.buffer import ValidationState
 from prompt_toolkit.data_structures import Size
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
@@ -154,6 +155,12 @@ class Prompt:
         """Take no more input, and say why in the prompt's place; an empty text unlocks."""
         self._state = state
         self._session.app.invalidate()
+
+    def recheck(self) -> None:
+        """Forget that the line at the prompt was refused: the reason has gone."""
+        buffer = self._session.default_buffer
+        buffer.validation_state = ValidationState.UNKNOWN
+        buffer.validation_error = None
 
     @property
     def full(self) -> bool:
