@@ -41,17 +41,17 @@ def _plain(value: Any) -> Any:
 
 
 def _options(served: ListenerConfig | ConnectorConfig) -> Mapping[str, object]:
-    """Return the options of a handler: those that were given, and the defaults of the others."""
+    """Return the options of a handler, defaults included, as far as they have a TOML form."""
     handler = type(served.factory)
     if not dataclasses.is_dataclass(handler):
         return served.options
-    defaults = {key: getattr(served.factory, f.name) for key, f in keys_of(handler).items()}
-    simple = {key: _plain(value) for key, value in defaults.items() if value is not None}
-    return {**{k: v for k, v in simple.items() if _is_simple(v)}, **served.options}
+    values = {key: getattr(served.factory, f.name) for key, f in keys_of(handler).items()}
+    plain = {key: _plain(value) for key, value in values.items() if value is not None}
+    return {**served.options, **{key: each for key, each in plain.items() if _is_simple(each)}}
 
 
 def _is_simple(value: object) -> bool:
-    """Return whether a default has a TOML form; that of a handler's own types is unknown."""
+    """Return whether a value has a TOML form; one of a handler's own types has none we know."""
     if isinstance(value, list):
         return all(_is_simple(each) for each in value)
     return isinstance(value, str | bool | int | float)
