@@ -132,7 +132,7 @@ class FrameProtocol(Protocol):
         self._encode = self.framing.encode
         if self.clock is None:
             self.clock = getattr(transport, "reactor", None)
-        super().makeConnection(transport)  # type: ignore[no-untyped-call]
+        super().makeConnection(transport)
 
     def dataReceived(self, data: bytes) -> None:
         """Deliver the frames that are complete now."""
@@ -177,7 +177,7 @@ class FrameProtocol(Protocol):
 
     def _deliver_what_is_complete(self, data: bytes) -> None:
         turn = self.frames_a_turn
-        while True:
+        while not self.transport.disconnecting:
             if self._held & _CHANGING:
                 self._change_decoder()
             if self._held:
@@ -189,8 +189,6 @@ class FrameProtocol(Protocol):
                     self._decoder.done()
                 else:
                     self._decoder.put_back(unused)
-                if self.transport.disconnecting:
-                    return
             if not (self._decoder.more or self._held):
                 return
             turn -= len(frames)
