@@ -167,6 +167,11 @@ class Port(tcp.Port):
             raise CannotListenError(self.interface, self.port, error) from error
         return sock
 
+    @property
+    def place(self) -> object:
+        """Where it listens, in a word, for logs."""
+        return self._realPortNumber
+
     def _number_of(self, sock: socket.socket) -> Any:
         return sock.getsockname()[1]
 
@@ -269,7 +274,7 @@ class Port(tcp.Port):
 
     def _welcome(self, sock: socket.socket, address: Any) -> None:
         """Let the factory decide about an accepted socket, and start its session."""
-        peer = self._peer_address(address)
+        address, peer = self._identify(address)
         acceptor = self._acceptor
         protocol = None
         if acceptor is not None:
@@ -322,11 +327,12 @@ class Port(tcp.Port):
                 problem=reason.getErrorMessage(),
             )
 
-    def _peer_address(self, address: Any) -> Any:
+    def _identify(self, address: Any) -> tuple[Any, Any]:
+        """What accept(2) said of the peer, as a transport keeps it and as an address."""
         if len(address) == 4 and address[3]:
             # A link-local peer: the scope belongs to its name, and only getnameinfo knows it.
             address = tcp._getrealname(address)
-        return self._addressType("TCP", *address)
+        return address, self._addressType("TCP", *address)
 
     def __repr__(self) -> str:
         number = self._realPortNumber

@@ -39,6 +39,7 @@ class ServerTransport(StreamTransport):
     _addressType: type[IPv4Address] | type[IPv6Address]
     _peer_address: IAddress | None = None
     _opened = False
+    _adopted_at: Any = ""
     # A server mostly answers, at once or when some Deferred fires. A client mostly asks.
     _late_writes_count = True
 
@@ -85,6 +86,8 @@ class ServerTransport(StreamTransport):
             sock.close()
             return None
         transport = cls(sock, protocol, peer, None, number, reactor)
+        name = sock.getsockname()
+        transport._adopted_at = name if family == socket.AF_UNIX else name[1]
         transport.perform(protocol.makeConnection, transport)
         return transport
 
@@ -113,10 +116,12 @@ class ServerTransport(StreamTransport):
 
     def logPrefix(self) -> str:
         """The protocol's name, the session's number and the peer."""
-        return f"{super().logPrefix()},{self.sessionno},{self.hostname}"
+        return f"{super().logPrefix()},{self.sessionno},{self.hostname or self._adopted_at}"
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} #{self.sessionno} from {self.hostname}>"
+        name = type(self.__dict__.get("protocol") or self).__name__
+        where = self._adopted_at if self.server is None else self.server.place
+        return f"<{name} #{self.sessionno} on {where}>"
 
 
 class Server(ServerTransport, tcp.Server):
@@ -165,8 +170,9 @@ class ClientTransport(StreamTransport):
             self._tell(self.connector.connectionLost, reason)
 
     def logPrefix(self) -> str:
-        """The protocol's name."""
-        return f"{super().logPrefix()},client"
+        """The protocol's name, once there is one."""
+        name = super().logPrefix()
+        return f"{name},client" if name else name
 
 
 class Client(ClientTransport, tcp.Client):

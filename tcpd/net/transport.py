@@ -472,9 +472,9 @@ class StreamTransport(tcp.Connection):
         self._tempDataLen = 0
         self.dataBuffer = b""
         self.offset = 0
-        # Only an end that was asked for is an orderly one: after a failure the peer must not take
-        # what it has for the whole.
-        self._closeSocket(reason.check(ConnectionDone, ConnectionLost) is not None)
+        # After a failure the peer gets a reset: it must not take what it has for the whole.
+        failed = self.close_cause == "handler-failed" or reason.check(ConnectionAborted)
+        self._closeSocket(not failed)
         protocol = self.protocol
         del self.protocol, self.socket, self.fileno
         self.tap = None
@@ -504,4 +504,9 @@ class StreamTransport(tcp.Connection):
     def logPrefix(self) -> str:
         """The protocol's name and the peer, made only when somebody logs."""
         protocol = self.__dict__.get("protocol")
-        return "-" if protocol is None else self._getLogPrefix(protocol)
+        return "" if protocol is None else self._getLogPrefix(protocol)
+
+    @property
+    def logstr(self) -> str:  # type: ignore[override]
+        """The log prefix, by the name that Twisted's own transports keep it under."""
+        return self.logPrefix() or "Uninitialized"

@@ -99,6 +99,11 @@ class UNIXPort(Port, unix.Port):
         status = os.lstat(path)
         self._owned = (status.st_dev, status.st_ino)
 
+    @property
+    def place(self) -> object:
+        """Where it listens, for logs; an abstract address with an @."""
+        return os.fsdecode(self._bindPath).replace("\0", "@")
+
     def _number_of(self, sock: socket.socket) -> Any:
         return None
 
@@ -115,12 +120,11 @@ class UNIXPort(Port, unix.Port):
             self.lockFile = None
         Port._end(self, reason)
 
-    def _peer_address(self, address: Any) -> Any:
-        return UNIXAddress(address or None)
+    def _identify(self, address: Any) -> tuple[Any, Any]:
+        return address, UNIXAddress(address or None)
 
     def __repr__(self) -> str:
-        where = os.fsdecode(self._bindPath).replace("\0", "@")
-        return f"<unix port {where}{'' if self.connected else ' (not listening)'}>"
+        return f"<unix port {self.place}{'' if self.connected else ' (not listening)'}>"
 
 
 @contextmanager
