@@ -61,10 +61,15 @@ class Range:
         if (low is None or value >= low) and (high is None or value <= high):
             return ""
         if high is None:
-            return f"expected {low} or more, not {value}"
+            return f"expected {_plain(low)} or more, not {_plain(value)}"
         if low is None:
-            return f"expected {high} or less, not {value}"
-        return f"expected {low} to {high}, not {value}"
+            return f"expected {_plain(high)} or less, not {_plain(value)}"
+        return f"expected {_plain(low)} to {_plain(high)}, not {_plain(value)}"
+
+
+def _plain(number: float | None) -> str:
+    """Return a number without a needless `.0`: `typing` takes Range(0, 1) for Range(0.0, 1.0)."""
+    return str(int(number) if number is not None and number == int(number) else number)
 
 
 @dataclass(frozen=True, slots=True)

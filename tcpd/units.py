@@ -91,12 +91,11 @@ def format_duration(seconds: float) -> str:
     if seconds < 59.95:  # from there on three figures show 60
         return f"{seconds:.3g}s"
     whole = round(seconds)
-    for unit, smaller in (("d", "h"), ("h", "m"), ("m", "s")):
-        size, part = int(_SECONDS[unit]), int(_SECONDS[smaller])
-        if whole >= size:
-            rest = whole % size // part
-            return f"{whole // size}{unit}{rest}{smaller}" if rest else f"{whole // size}{unit}"
-    return f"{whole}s"
+    units = [("d", "h"), ("h", "m"), ("m", "s")]
+    unit, smaller = next(pair for pair in units if whole >= _SECONDS[pair[0]])
+    count, rest = divmod(whole, int(_SECONDS[unit]))
+    parts = rest // int(_SECONDS[smaller])
+    return f"{count}{unit}{parts}{smaller}" if parts else f"{count}{unit}"
 
 
 def format_size(size: int) -> str:

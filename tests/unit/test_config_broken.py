@@ -436,8 +436,8 @@ sni = [
                 " '5m', not"
                 " true"
             ),
-            "x.toml:6: connectors.a.reconnect.factor: expected 1.0 to 100.0, not 0.5",
-            "x.toml:7: connectors.a.reconnect.jitter: expected 0 to 1, not 2.0",
+            "x.toml:6: connectors.a.reconnect.factor: expected 1 to 100, not 0.5",
+            "x.toml:7: connectors.a.reconnect.jitter: expected 0 to 1, not 2",
             "x.toml:8: connectors.a.reconnect.tries: expected 1 or more, not 0",
         ],
     ),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcpd.escape import escape_bytes, escape_text
+from tcpd.escape import escape_bytes, escape_text, one_line
 
 # Text that holds broken bytes (PEP 383), and lone surrogates that are none.
 ANY_TEXT = st.text(
@@ -103,3 +103,14 @@ def test_the_output_is_bounded_whatever_comes_in(data: bytes, limit: int) -> Non
     longest = 10 * limit + len("... (999 more)")  # the longest escape is \UXXXXXXXX
     assert len(escape_bytes(data * 10, limit)) <= longest
     assert escape_bytes(data, limit).isprintable()
+
+
+@given(st.binary())
+def test_a_line_of_escaped_parts_stays_as_it_is(data: bytes) -> None:
+    assert one_line(escape_bytes(data)) == escape_bytes(data)
+
+
+@given(ANY_TEXT)
+def test_a_line_is_printable_whatever_got_into_it(text: str) -> None:
+    assert one_line(text).isprintable()
+    assert one_line("\\x1b\x1b\n") == "\\x1b\\x1b\\n"

@@ -162,6 +162,7 @@ BAD: list[tuple[Any, Any, str]] = [
     (Annotated[int, Range(1)], 0, "k: expected 1 or more, not 0"),
     (Annotated[int, Range(greatest=5)], 6, "k: expected 5 or less, not 6"),
     (Annotated[int, Range(1, 1_000_000)], 1_000_001, "k: expected 1 to 1000000, not 1000001"),
+    (Annotated[float, Range(0.5, 10.0)], 11.0, "k: expected 0.5 to 10, not 11"),
     (Annotated[int, Range(1, 10)], "5", "k: expected a whole number, not '5'"),
     (int | str, 1.5, "k: expected a whole number or a text, not the number 1.5"),
     (int | str, {}, "k: expected a whole number or a text, not a table"),
