@@ -1,0 +1,1 @@
+"""A small key-value store, served by tcpd."""
