@@ -54,6 +54,7 @@ class Wire(Protocol):
         self.sent = 0
         self.peer_ended = False
         self.half_closed = False
+        self._closing = False
 
     @property
     def unsent(self) -> int:
@@ -83,6 +84,7 @@ class Wire(Protocol):
 
     def close(self) -> None:
         """Send what is queued, then close."""
+        self._closing = True
         self.transport.loseConnection()
 
     def abort(self) -> None:
@@ -104,7 +106,9 @@ class Wire(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell the owner how it ended."""
-        in_order = reason.check(error.ConnectionDone) is not None
+        # A UNIX socket whose peer has closed hangs up on us too, before we can close in order.
+        all_said = self.peer_ended and self._closing and not self.unsent
+        in_order = all_said or reason.check(error.ConnectionDone) is not None
         self._owner.lost("" if in_order else self._why_cut())
 
     def _why_cut(self) -> str:

@@ -31,6 +31,9 @@ class Ending:
     said: str = ""
 
 
+NOT_CONNECTED = Ending(status=1, said="there was no connection when --wait was over")
+
+
 def judge(
     options: Options, *, cut: str, input_ended: bool, peer_ended: bool = False, unsent: int = 0
 ) -> Ending:

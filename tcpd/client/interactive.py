@@ -28,7 +28,7 @@ from tcpd.client.connection import Wire
 from tcpd.client.console import StderrConsole
 from tcpd.client.dial_errors import DialError
 from tcpd.client.dialing import Dialler
-from tcpd.client.ending import Ending, judge, waited
+from tcpd.client.ending import NOT_CONNECTED, Ending, judge, waited
 from tcpd.client.history import history_path, open_history
 from tcpd.client.options import Options
 from tcpd.client.prompt import Prompt
@@ -203,9 +203,16 @@ class Interactive:
             wire.half_close()
 
     def _waited(self) -> None:
+        if self._wire is None:
+            self.say(NOT_CONNECTED.said)
+            if self._prompt:
+                self._prompt.stop()
+            return
         self._verdict = waited(self._options)
-        if self._wire:
-            self._wire.abort() if self._wire.unsent else self._wire.close()
+        if self._wire.unsent:
+            self._wire.abort()
+        else:
+            self._wire.close()
 
     # -- status lines ------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from tcpd.client.backoff import Backoff
 from tcpd.client.codec import HexDump, InputError, LineEncoder, TerminalFilter
@@ -28,7 +28,7 @@ from tcpd.client.connection import Wire
 from tcpd.client.console import Console
 from tcpd.client.dial_errors import DialError
 from tcpd.client.dialing import Dialler
-from tcpd.client.ending import Ending, judge, waited
+from tcpd.client.ending import NOT_CONNECTED, Ending, judge, waited
 from tcpd.client.options import Options
 from tcpd.client.stdio import Sink, Source
 
@@ -72,17 +72,24 @@ class Pipe:
         self._decode, self._decode_rest = _decoding(options, os.isatty(stdout))
         self._by_hand = os.isatty(stdin)
         self._wire: Wire | None = None
+        self._trying: Deferred[Wire] | None = None
         self._over: Deferred[str] | None = None
         self._verdict: Ending | None = None
 
     async def run(self) -> int:
         """Return the exit status when the conversation is over."""
         backoff = Backoff(maximum=self._options.reconnect_max)
+        said = ""
         while True:
+            self._trying = Deferred.fromCoroutine(self._connect(said, backoff))
             try:
-                wire = await self._dialler.dial_patiently(self, backoff)
+                wire = await self._trying
             except DialError as problem:
                 return await self._leave(Ending(status=1, said=str(problem)))
+            except CancelledError:
+                return await self._leave(self._verdict or Ending(status=1))
+            finally:
+                self._trying = None
             started = time.monotonic()
             ending = await self._converse(wire)
             lasted = time.monotonic() - started
@@ -90,7 +97,12 @@ class Pipe:
             if ending.status is not None:
                 return await self._leave(ending)
             backoff.stood(lasted)
-            await self._dialler.pause(ending.said, backoff)
+            said = ending.said
+
+    async def _connect(self, said: str, backoff: Backoff) -> Wire:
+        if said:  # of the connection before this one
+            await self._dialler.pause(said, backoff)
+        return await self._dialler.dial_patiently(self, backoff)
 
     async def _leave(self, ending: Ending) -> int:
         self._sink.write(self._decode_rest())
@@ -102,9 +114,7 @@ class Pipe:
     async def _converse(self, wire: Wire) -> Ending:
         self._wire = wire
         self._over = Deferred()
-        if self._verdict:
-            wire.abort()
-        elif not self._source.ended:
+        if not self._source.ended:
             wire.transport.registerProducer(self._source, True)
             self._source.resumeProducing()
         cut = await self._over
@@ -129,6 +139,8 @@ class Pipe:
     def peer_ended(self) -> None:
         """The peer has said everything; go on sending only where that's of use."""
         if self._wire and (self._source.ended or self._options.reconnect or self._by_hand):
+            self._source.pauseProducing()
+            self._wire.transport.unregisterProducer()  # or closing would ask it for more
             self._wire.close()
         else:
             self._console.detail("the peer has ended its side; the input is still sent")
@@ -172,9 +184,10 @@ class Pipe:
         """`--wait` is over: leave, in order if that was the only end there could be."""
         if self._verdict:
             return
-        self._verdict = waited(self._options)
         if self._wire is None:
+            self._give_up(NOT_CONNECTED)
             return
+        self._verdict = waited(self._options)
         self._wire.close()
         self._reactor.callLater(_GRACE, self._too_late, self._wire)
 
@@ -202,6 +215,8 @@ class Pipe:
         self._verdict = verdict
         if self._wire:
             self._wire.abort()
+        elif self._trying:
+            self._trying.cancel()
 
 
 def _decoding(

@@ -410,6 +410,31 @@ def test_reconnect_without_half_close_keeps_a_feed_up() -> None:
         assert client.stdout.read(4) == b"two "
 
 
+def test_reconnect_does_not_outlast_the_wait(tmp_path: Path) -> None:
+    with start_client(
+        f"unix:{tmp_path}/s", "-N", "--reconnect", "--reconnect-max", "1h", "--wait", "100ms"
+    ) as client:
+        assert "trying again in " in read_line(client.stderr)
+        with Peer(lambda c: None, path=tmp_path / "s") as peer:
+            client.stdin.close()
+            assert "closed by the peer; trying again in" in read_line(client.stderr)
+            peer.stop()
+        (tmp_path / "s").unlink()
+        assert client.wait(LIMIT) == 1
+        assert b"there was no connection when --wait was over" in client.stderr.read()
+
+
+def test_reconnect_does_not_outlast_the_reader_of_the_output(tmp_path: Path) -> None:
+    with (
+        Peer(lambda c: c.sendall(b"x")) as peer,
+        start_client(peer.address, "--reconnect", "--reconnect-max", "1h") as client,
+    ):
+        peer.stop()
+        assert "trying again in" in read_line(client.stderr)
+        client.stdout.close()
+        assert client.wait(LIMIT) == 0
+
+
 def test_reconnect_is_over_once_the_input_has_ended_and_the_peer_closes() -> None:
     with Peer(echo) as peer:
         done = run_client(peer.address, "--reconnect", stdin=b"hello")
