@@ -16,6 +16,7 @@ A stream that ends without one may have been cut, and is reported as lost (RFC 8
 from __future__ import annotations
 
 import errno
+import socket
 import ssl
 from importlib import import_module
 from typing import Any
@@ -32,6 +33,8 @@ from tcpd.net.sockets import (
 from tcpd.net.tls import TLSFacts, facts_of
 from tcpd.net.tls_socket import RecordSocket
 from tcpd.net.transport import StreamTransport
+
+_TCP_CLOSE = 7  # from <netinet/tcp.h>
 
 
 class HandshakeError(SSLError):
@@ -114,7 +117,7 @@ class TLSTransport(StreamTransport):
     def _handshake_over(self, error: Exception) -> None:
         self._cancel_deadline()
         self._blame("tls-failed")
-        self.connectionLost(Failure(HandshakeError(_reason(error))))
+        self.connectionLost(Failure(HandshakeError(string=_reason(error))))
 
     def _cancel_deadline(self) -> None:
         call, self._deadline_call = self._deadline_call, None
@@ -179,9 +182,20 @@ class TLSTransport(StreamTransport):
             self.startReading()
 
     def _cause_of(self, error: OSError) -> str:
-        if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+        if not isinstance(error, ssl.SSLError):
+            return super()._cause_of(error)
+        if not isinstance(error, ssl.SSLEOFError):
             return "tls-failed"
-        return super()._cause_of(error)
+        # Some versions of Python take a reset for the end of the stream as well. The kernel knows:
+        # a connection that was reset is closed, one that was ended waits for our end (tcp(7)).
+        return "peer-reset" if self._is_closed_by_kernel() else "lost"
+
+    def _is_closed_by_kernel(self) -> bool:
+        try:
+            info = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+        except OSError:  # no TCP socket
+            return False
+        return bool(info[0] == _TCP_CLOSE)
 
     # -- the end -----------------------------------------------------------------------------
 
