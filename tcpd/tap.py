@@ -26,6 +26,7 @@ from tcpd.config.dump import dump
 from tcpd.config.load import build_config
 from tcpd.config.schema import Config
 from tcpd.daemon import Daemon
+from tcpd.endpoint_plugins import installed_kinds
 from tcpd.errors import ConfigError, ConfigErrors, TcpdError, did_you_mean
 from tcpd.registry import build_handler, list_handlers, list_plugins
 from tcpd.sd_notify import ServiceManager
@@ -136,7 +137,7 @@ class Options(UsageOptions):
         try:
             file = TomlFile.read(Path(self["config"])) if self["config"] is not None else None
             table, source = overlay(self.flags, file.table if file else None, file)
-            return build_config(table, source, build_handler)
+            return build_config(table, source, build_handler, installed_kinds)
         except (ConfigError, ConfigErrors) as error:
             errors = error.errors if isinstance(error, ConfigErrors) else (error,)
             by_flags = all(each.where.startswith("--") for each in errors)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -26,6 +26,7 @@ from tcpd.config.schema import (
     ServerTLSConfig,
 )
 from tcpd.endpoint import ClientEndpoint, ServerEndpoint
+from tcpd.endpoint_kinds import CLIENTS, SERVERS
 from tcpd.errors import ConfigError, ConfigErrors, did_you_mean
 from tcpd.escape import escape_text
 from tcpd.fields import Place, Source, build, dotted, keys_of
@@ -47,6 +48,7 @@ class BuildHandler(Protocol):
         options: Mapping[str, Any],
         name_at: Place,
         options_at: Place,
+        /,
         *,
         problems: list[ConfigError],
         base: Path | None = None,
@@ -63,32 +65,49 @@ class BuildHandler(Protocol):
         """
 
 
-def load(path: Path, build_handler: BuildHandler) -> Config:
+class InstalledKinds(Protocol):
+    """A function that knows the kinds of endpoint that plugins bring along."""
+
+    def __call__(self, *, server: bool) -> Collection[str]:
+        """Return the names of those to listen on, or of those to connect to."""
+
+
+def load(
+    path: Path, build_handler: BuildHandler, installed_kinds: InstalledKinds | None = None
+) -> Config:
     """Return the configuration in a file.
 
     Args:
         path: the TOML file; relative paths in it start from its directory.
         build_handler: makes handlers.
+        installed_kinds: knows the endpoints that plugins bring along; without it, an endpoint of a
+            kind that tcpd doesn't know itself is left for Twisted to judge.
 
     Raises:
         ConfigErrors: everything that is wrong with it.
     """
     file = TomlFile.read(path)
-    return build_config(file.table, file, build_handler)
+    return build_config(file.table, file, build_handler, installed_kinds)
 
 
-def build_config(table: Mapping[str, Any], source: Source, build_handler: BuildHandler) -> Config:
+def build_config(
+    table: Mapping[str, Any],
+    source: Source,
+    build_handler: BuildHandler,
+    installed_kinds: InstalledKinds | None = None,
+) -> Config:
     """Return the configuration in a table.
 
     Args:
         table: the table.
         source: where its values come from.
         build_handler: makes handlers.
+        installed_kinds: as for `load`.
 
     Raises:
         ConfigErrors: everything that is wrong with it.
     """
-    loader = _Loader(Place(source), build_handler)
+    loader = _Loader(Place(source), build_handler, installed_kinds)
     config = loader.config(table)
     if loader.problems:
         raise ConfigErrors(loader.in_order())
@@ -96,9 +115,12 @@ def build_config(table: Mapping[str, Any], source: Source, build_handler: BuildH
 
 
 class _Loader:
-    def __init__(self, root: Place, build_handler: BuildHandler) -> None:
+    def __init__(
+        self, root: Place, build_handler: BuildHandler, installed_kinds: InstalledKinds | None
+    ) -> None:
         self.root = root
         self.build_handler = build_handler
+        self.installed_kinds = installed_kinds
         self.problems: list[ConfigError] = []
         self.addresses: list[tuple[Place, ServerEndpoint]] = []
 
@@ -162,9 +184,11 @@ class _Loader:
         in_a_list = isinstance(_get(table, "listen"), list)
         places = [at / index if in_a_list else at for index in range(len(listener.listen))]
         self.addresses += zip(places, listener.listen, strict=True)
-        if listener.tls is not None:
-            for at, endpoint in zip(places, listener.listen, strict=True):
+        for at, endpoint in zip(places, listener.listen, strict=True):
+            self.check_kind(endpoint, at)
+            if listener.tls is not None:
                 self.check_tls(endpoint, at)
+        if listener.tls is not None:
             self.check_files(listener.tls, place / "tls")
         return None if factory is None else dataclasses.replace(listener, factory=factory)
 
@@ -175,6 +199,7 @@ class _Loader:
         if connector is None:
             return None
         endpoint, tls = connector.connect, connector.tls
+        self.check_kind(endpoint, place / "connect")
         if tls is not None:
             self.check_tls(endpoint, place / "connect")
             if endpoint.kind == "unix" and tls.verify and not tls.server_name:
@@ -198,6 +223,19 @@ class _Loader:
             problems=self.problems,
             base=at.directory,
         )
+
+    def check_kind(self, endpoint: ServerEndpoint | ClientEndpoint, place: Place) -> None:
+        """Note an endpoint of a kind that nobody knows."""
+        if endpoint.known or self.installed_kinds is None:
+            return
+        server = isinstance(endpoint, ServerEndpoint)
+        installed = self.installed_kinds(server=server)
+        if endpoint.kind not in installed:
+            kinds = [*(SERVERS if server else CLIENTS), *sorted(installed)]
+            there_is = f"there is {', '.join(dict.fromkeys(kinds))}"
+            hint = did_you_mean(endpoint.kind, kinds) or there_is
+            problem = f"no kind of endpoint is called {endpoint.kind!r}"
+            self.problems.append(place.error(problem, hint))
 
     def check_tls(self, endpoint: ServerEndpoint | ClientEndpoint, place: Place) -> None:
         """Note an endpoint that can't have the `tls` table beside it."""

@@ -101,7 +101,7 @@ def test_the_broken_example_says_what_the_document_says(monkeypatch: pytest.Monk
 
 def rows_after(words: str) -> list[str]:
     """Return the endpoints in the table after some words."""
-    table = DOCUMENT.partition(f"\n{words}\n")[2].partition("\n\n")[2].partition("\n\n")[0]
+    table = DOCUMENT.partition(f"\n{words}\n")[2].lstrip("\n").partition("\n\n")[0]
     return re.findall(r"^\| `(\S+)` \|", table, re.MULTILINE)
 
 

@@ -15,6 +15,7 @@ from tcpd.config.schema import (
     Reconnect,
     ServerTLSConfig,
 )
+from tcpd.endpoint_plugins import installed_kinds
 from tcpd.errors import ConfigErrors
 from tcpd.registry import build_handler
 from tcpd.toml_file import TomlFile
@@ -228,3 +229,44 @@ def test_faults_in_another_file_come_after_those_of_this_one() -> None:
 def test_the_configuration_needs_no_twisted(module: str) -> None:
     code = f"import {module}, sys; sys.exit(any(n.startswith('twisted') for n in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_installed_kinds_of_endpoint_are_those_of_twisted_and_its_plugins() -> None:
+    assert installed_kinds(server=True) >= {"tcp6", "systemd", "tls", "stdio", "haproxy"}
+    assert installed_kinds(server=False) >= {"tls"}
+
+
+def kinds(*, server: bool) -> set[str]:
+    return {"tls", "stdio", "haproxy"} if server else {"tls", "tor"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[listeners.a]\nlisten = ["tcp:0", "tls:d", "stdio:", "HAProxy:tcp:0"]\n', ""),
+        ('[connectors.a]\nconnect = "tls:h:1"\n', ""),
+        (
+            '[listeners.a]\nlisten = ["tcp:0",\n"tpc:1"]\n',
+            (
+                "x.toml:3: listeners.a.listen[1]: no kind of endpoint is called 'tpc'; did you mean"
+                " 'tcp'?"
+            ),
+        ),
+        (
+            '[connectors.a]\nconnect = "systemd:INET:name=x"\n',
+            (
+                "x.toml:2: connectors.a.connect: no kind of endpoint is called 'systemd'; there is"
+                " tcp, ssl, tls, unix, tor"
+            ),
+        ),
+    ],
+)
+def test_a_kind_of_endpoint_that_nobody_brings_is_refused(text: str, message: str) -> None:
+    file = TomlFile.parse(text, "x.toml")
+    try:
+        build_config(file.table, file, build_handler, kinds)
+    except ConfigErrors as errors:
+        told = str(errors)
+    else:
+        told = ""
+    assert told == message
