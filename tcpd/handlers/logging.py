@@ -182,9 +182,9 @@ class Losses:
         self.records = 0
         self.bytes = 0
 
-    def add(self, at: float, size: int, error: OSError) -> None:
-        """Count a record of `size` bytes that was lost at a time in seconds."""
-        self.records += 1
+    def add(self, at: float, records: int, size: int, error: OSError) -> None:
+        """Count records, with `size` bytes together, that were lost at a time in seconds."""
+        self.records += records
         self.bytes += size
         self._reason = str(error)
         if abs(at - self._told_at) >= LOSS_TOLD_EVERY:
@@ -232,21 +232,30 @@ class Recording:
             return
         at = self._options.now()
         room = min(self._bytes_left, self._records_left * RECORD_SIZE)
-        for start in range(0, min(len(data), room), RECORD_SIZE):
-            piece = data[start : min(start + RECORD_SIZE, room)]
-            self._bytes_left -= len(piece)
-            self._records_left -= 1
-            self._write(
-                Record(at=at, who=self._who, direction=direction, offset=offset + start, data=piece)
+        kept = data[:room]
+        records = [
+            Record(
+                at=at,
+                who=self._who,
+                direction=direction,
+                offset=offset + start,
+                data=kept[start : start + RECORD_SIZE],
             )
+            for start in range(0, len(kept), RECORD_SIZE)
+        ]
+        self._bytes_left -= len(kept)
+        self._records_left -= len(records)
+        if self._path:
+            lines = "".join(file_lines(self._options.format, record) for record in records)
+            self._append(at, lines, len(records), len(kept))
+        else:
+            for record in records:
+                self._log_record(record)
         if len(data) > room:
             self._stop(at, "max_bytes" if not self._bytes_left else "max_records")
 
-    def _write(self, record: Record) -> None:
+    def _log_record(self, record: Record) -> None:
         shape = self._options.format
-        if self._path:
-            self._append(record.at, file_lines(shape, record), len(record.data))
-            return
         for line in data_lines(shape, record):
             self._log.info(
                 "{session} {direction} {line}" if shape == "hex" else "{session} {place}: {line}",
@@ -261,7 +270,7 @@ class Recording:
     def _stop(self, at: float, limit: str) -> None:
         self._stopped = True
         if self._path:
-            self._append(at, stop_line(self._options.format, at, self._who, limit), 0)
+            self._append(at, stop_line(self._options.format, at, self._who, limit), 0, 0)
         else:
             self._log.info(
                 "{session} is recorded no further: {limit} is reached",
@@ -269,11 +278,11 @@ class Recording:
                 limit=limit,
             )
 
-    def _append(self, at: float, lines: str, size: int) -> None:
+    def _append(self, at: float, lines: str, records: int, size: int) -> None:
         try:
             append(self._path, lines)
         except OSError as error:
-            self._options.losses.add(at, size, error)
+            self._options.losses.add(at, records, size, error)
 
     @property
     def _session(self) -> str:

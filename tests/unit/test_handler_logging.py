@@ -408,6 +408,15 @@ def test_long_data_is_split_into_records(tmp_path):
     ]
 
 
+def test_what_is_read_at_once_is_written_at_once(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(handler, "append", lambda path, lines: written.append(lines))
+    _, _, transport = in_session(configured({"path": str(tmp_path / "x")}))
+    transport.tap("in", b"a" * 100_000)
+    (lines,) = written
+    assert lines.count("\n") == 25
+
+
 def test_a_recording_ends_at_max_bytes_exactly_and_says_so(tmp_path, logged):
     path = tmp_path / "x"
     _, _, transport = in_session(configured({"path": str(path), "max_bytes": 5000}))
