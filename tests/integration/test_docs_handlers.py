@@ -131,3 +131,32 @@ def test_the_table_of_contents_is_right():
 def test_its_links_lead_somewhere():
     for target in re.findall(r"\]\(([^#)][^)]*)\)", GUIDE.read_text()):
         assert (GUIDE.parent / target).exists(), target
+
+
+TRIAL = """
+from twisted.trial.unittest import TestCase
+from guestbook import Guestbook
+from tcpd.testing import Expect, Send, check_handler
+
+class Guests(TestCase):
+    def test_right(self):
+        check_handler(Guestbook, Send(b"Ada\\n"), Expect(b"1: Ada\\n"))
+
+    def test_wrong(self):
+        check_handler(Guestbook, Send(b"Ada\\n"), Expect(b"2: Ada\\n"))
+"""
+
+
+def test_the_helpers_work_under_trial_too(tmp_path):
+    write_files(tmp_path)
+    (tmp_path / "test_guests.py").write_text(TRIAL)
+    result = subprocess.run(
+        [sys.executable, "-m", "twisted.trial", "test_guests"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert "FAILED (errors=1, successes=1)" in result.stdout, result.stdout + result.stderr
+    assert r"as written: expected b'2: Ada\n', the handler says b'1: Ada\n'" in result.stdout
