@@ -8,7 +8,8 @@ It stands on Twisted's `ClientService`. A Twisted program can use it by itself:
 
 Rules:
 - Pauses between tries grow by a factor up to a cap, and are spread at random, so that a thousand
-  clients of a server that comes back don't all come at once.
+  clients of a server that comes back don't all come at once. They begin anew once a connection
+  has lasted for longer than the first pause.
 - Each change of state is logged and reported once; tries that change nothing are not.
 """
 
@@ -20,8 +21,9 @@ from typing import Any, Literal
 from twisted.application.internet import ClientService
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, clientFromString
+from twisted.internet.error import NoProtocol
 from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -38,6 +40,13 @@ from tcpd.units import format_duration
 
 CONNECT_TIMEOUT = 30  # seconds; Twisted's own default
 State = Literal["idle", "connecting", "connected", "retrying", "gave-up", "stopped"]
+
+
+class _Quiet(Logger):
+    """What ClientService says of each try, for who looks for it."""
+
+    def emit(self, level: Any, format: str | None = None, **fields: Any) -> None:
+        super().emit(LogLevel.debug if level is LogLevel.info else level, format, **fields)
 
 
 class Connector(ClientService):
@@ -60,6 +69,7 @@ class Connector(ClientService):
     """
 
     log = Logger()
+    _log = _Quiet()
 
     def __init__(
         self,
@@ -79,6 +89,9 @@ class Connector(ClientService):
         self._reactor = reactor
         self._reconnect = reconnect or Reconnect()
         self._bus = bus or Bus()
+        self._row = 0  # how many pauses there were in a row
+        self._connected_at = 0.0
+        self._giving_up: Any = None
         if isinstance(endpoint, str):
             target = ClientEndpoint.parse(endpoint)
             self._target = target.address
@@ -92,17 +105,19 @@ class Connector(ClientService):
             bus=self._bus,
             clock=reactor,
         )
+        self._serving = Serving(origin, factory)
         super().__init__(
-            _Tries(endpoint, self),
-            Serving(origin, factory),
-            retryPolicy=self._pause,
-            clock=reactor,
+            _Tries(endpoint, self), self._serving, retryPolicy=self._pause, clock=reactor
         )
 
     def startService(self) -> None:
         """Begin to connect."""
-        if not self.running:
-            self._change("connecting", f"connects to {self._target}")
+        if self.running:
+            return
+        self.failures = self._row = 0
+        # Held until the end, lest a plain factory starts and stops, and says so, at each try.
+        self._serving.doStart()
+        self._change("connecting", f"connects to {self._target}")
         super().startService()
 
     def stopService(self) -> Deferred[None]:
@@ -111,9 +126,18 @@ class Connector(ClientService):
         Returns:
             A Deferred that fires when the connection is closed.
         """
+        if not self.running:
+            return super().stopService()
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
         if self.state != "gave-up":
             self._change("stopped", "stops")
-        return super().stopService()
+        return super().stopService().addBoth(self._stopped)
+
+    def _stopped(self, result: Any) -> Any:
+        self._serving.doStop()
+        return result
 
     def whenConnected(self, failAfterFailures: int | None = None) -> Deferred[IProtocol]:  # noqa: N803
         """Return the handler's protocol of this connection, or of the next one.
@@ -123,13 +147,15 @@ class Connector(ClientService):
 
         Returns:
             A Deferred that fires with the protocol, and fails with the reason of the last failed
-            try, or with `CancelledError` when the service stops.
+            try, with `NoProtocol` if the handler refused the connection, or with `CancelledError`
+            when the service stops.
         """
         return super().whenConnected(failAfterFailures).addCallback(_handler_protocol)
 
     def connected(self) -> None:
         """Note that a try has succeeded."""
         tries, self.failures = self.failures + 1, 0
+        self._connected_at = self._reactor.seconds()
         after = f" at try {tries}" if tries > 1 else ""
         self._change("connected", f"is connected to {self._target}{after}")
 
@@ -140,9 +166,10 @@ class Connector(ClientService):
         self.failures += 1
         why = escape_text(failure.getErrorMessage(), limit=200)
         if self._reconnect.tries is not None and self.failures >= self._reconnect.tries:
-            self._change("gave-up", f"gives up {self._target} after {self.failures} tries: {why}")
+            tries = "1 try" if self.failures == 1 else f"{self.failures} tries"
+            self._change("gave-up", f"gives up {self._target} after {tries}: {why}")
             # Not at once: ClientService is amid its own handling of this very failure.
-            self._reactor.callLater(0, self._give_up)
+            self._giving_up = self._reactor.callLater(0, self._give_up)
             return
         pauses = self._reconnect
         self._change(
@@ -150,16 +177,32 @@ class Connector(ClientService):
             f"can't connect to {self._target}: {why}; tries again, with pauses from"
             f" {format_duration(pauses.initial)} to {format_duration(pauses.max)}",
         )
+        self.log.debug(
+            "connector {connector}: try {tries} failed: {why}",
+            connector=self.name,
+            tries=self.failures,
+            why=why,
+        )
 
     def _give_up(self) -> None:
-        if self.running:
-            self.stopService()
+        self._giving_up = None
+        self.stopService()
 
     def _pause(self, attempt: int) -> float:
-        """Return the seconds until the next try; ClientService asks when a connection is gone."""
-        if self.state == "connected" and self.running:
-            self._change("retrying", f"has lost {self._target}; connects again")
-        return pause(self._reconnect, attempt, random.random())  # noqa: S311  (no secret)
+        """Return the seconds until the next try; ClientService asks when a connection is gone.
+
+        `attempt` begins anew with each connection. We go on counting if it ended at once, or a
+        server that accepts and closes would be tried without end at the shortest pause.
+        """
+        lost = self.state == "connected"
+        if lost and self._reactor.seconds() - self._connected_at >= self._reconnect.initial:
+            self._row = 0
+        self._row += 1
+        wait = pause(self._reconnect, self._row, random.random())  # noqa: S311  (no secret)
+        if lost and self.running:
+            again = f"connects again in {format_duration(wait)}"
+            self._change("retrying", f"has lost {self._target}; {again}")
+        return wait
 
     def _change(self, state: State, text: str) -> None:
         if state == self.state:
@@ -174,16 +217,16 @@ class Connector(ClientService):
 
 
 def pause(reconnect: Reconnect, attempt: int, chance: float) -> float:
-    """Return the seconds to wait before a try.
+    """Return the seconds to wait before a try; never more than `reconnect.max`.
 
     Args:
         reconnect: the first pause, its growth, its cap and its spread.
-        attempt: how many tries have failed in a row, from 1; a lost connection counts as one.
-        chance: between 0 and 1; spreads the pause by `jitter` to either side.
+        attempt: how many pauses there are in a row with this one, from 1.
+        chance: between 0 and 1; makes the pause longer by up to `jitter`, as a part of it.
     """
     growth = reconnect.factor ** min(attempt - 1, 100)
-    wait = min(reconnect.initial * growth, reconnect.max)
-    return wait * (1 + reconnect.jitter * (2 * chance - 1))
+    wait = min(reconnect.initial * growth, reconnect.max / (1 + reconnect.jitter))
+    return wait * (1 + reconnect.jitter * chance)
 
 
 def client_endpoint(
@@ -250,4 +293,8 @@ class _Tries:
 
 
 def _handler_protocol(protocol: Any) -> Any:
-    return protocol.handler_protocol if isinstance(protocol, Arrival) else protocol
+    if not isinstance(protocol, Arrival):
+        return protocol
+    if protocol.handler_protocol is None:
+        raise NoProtocol("the handler refused the connection")
+    return protocol.handler_protocol

@@ -159,31 +159,45 @@ class Bus:
     log = Logger()
 
     def __init__(self) -> None:
-        self._subscribers: dict[type[Event], list[Callable[[Any], None]]] = {}
+        self._subscriptions: dict[type[Event], tuple[_Subscription, ...]] = {}
 
     def subscribe(self, kind: type[E], subscriber: Callable[[E], None]) -> Callable[[], None]:
         """Call `subscriber` with each event of exactly the class `kind` from now on.
 
         Returns:
-            A function that ends the subscription.
+            A function that ends this subscription: once it has returned, no event comes any more.
         """
-        # A new list each time, so that a subscriber may leave while an event is on its way.
-        self._subscribers[kind] = [*self._subscribers.get(kind, ()), subscriber]
+        subscription = _Subscription(subscriber)
+        # A new tuple each time, so that a subscriber may come or go while an event is on its way.
+        self._subscriptions[kind] = (*self._subscriptions.get(kind, ()), subscription)
 
         def unsubscribe() -> None:
-            left = [each for each in self._subscribers[kind] if each is not subscriber]
-            self._subscribers[kind] = left
+            subscription.ended = True
+            left = (each for each in self._subscriptions[kind] if each is not subscription)
+            self._subscriptions[kind] = tuple(left)
 
         return unsubscribe
 
     def wants(self, kind: type[Event]) -> bool:
         """Return whether anybody listens for events of this class."""
-        return bool(self._subscribers.get(kind))
+        return bool(self._subscriptions.get(kind))
 
     def emit(self, event: Event) -> None:
         """Tell everybody who subscribed to the event's class."""
-        for subscriber in self._subscribers.get(type(event), ()):
+        for subscription in self._subscriptions.get(type(event), ()):
+            if subscription.ended:
+                continue
             try:
-                subscriber(event)
+                subscription.subscriber(event)
             except Exception:
                 self.log.failure("a subscriber failed on {event}", event=type(event).__name__)
+
+
+class _Subscription:
+    """Somebody's wish to be told; the same subscriber may have several."""
+
+    __slots__ = ("ended", "subscriber")
+
+    def __init__(self, subscriber: Callable[[Any], None]) -> None:
+        self.subscriber = subscriber
+        self.ended = False

@@ -7,7 +7,9 @@ Rules:
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
@@ -26,6 +28,8 @@ from tcpd.net.tls import ServerTLS
 from tcpd.sd_listen import InheritedEndpoint, inherited_sockets
 from tcpd.serving import Serving
 from tcpd.session import format_address
+
+_UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 
 class Listener(Service):
@@ -53,6 +57,10 @@ class Listener(Service):
         self.setName(serving.origin.name)
         self._serving = serving
         self._endpoints = [(each, server_endpoint(reactor, each, tls)) for each in addresses]
+        self._opening: list[Deferred[None]] = []
+        self._starting = False
+        self._is_open = False
+        self._problem: StartError | None = None
         self.ports: list[IListeningPort] = []
 
     def privilegedStartService(self) -> None:
@@ -65,43 +73,69 @@ class Listener(Service):
         self._listen()
 
     def startService(self) -> None:
-        """Open the addresses, unless that has been done already."""
+        """Open the addresses, unless that has been done already.
+
+        Raises:
+            StartError: one of them can't be opened; none is then left open.
+        """
         super().startService()
-        if not self.ports:
-            self._listen()
+        self._listen()
 
     def stopService(self) -> Deferred[Any]:
         """Close the addresses; sessions go on.
 
         Returns:
-            A Deferred that fires when all are closed.
+            A Deferred that fires when all are closed; before, they can't be opened again.
         """
         super().stopService()
-        ports, self.ports = self.ports, []
+        ports = self.ports
         for port in ports:
             self._changed(port, up=False)
-        closing = [port.stopListening() for port in ports]
-        return DeferredList([d for d in closing if d is not None], consumeErrors=True)
+        return self._close()
 
     def _listen(self) -> None:
+        if self._is_open:
+            return
+        self._is_open = self._starting = True
         for address, endpoint in self._endpoints:
-            problems: list[Failure] = []
             # Endpoints of ports and sockets answer at once; one that takes its time is told later.
-            opening = endpoint.listen(self._serving)
-            opening.addCallback(self._opened)
-            opening.addErrback(problems.append)
-            if problems:
-                for port in self.ports:
-                    port.stopListening()
-                self.ports = []
-                name = self._serving.origin.name
-                raise StartError(
-                    f"listener {name!r} cannot listen on {address.address}: {_why(problems[0])}"
-                )
+            opening = endpoint.listen(self._serving).addCallback(self._opened)
+            self._opening.append(opening.addErrback(self._failed, address))
+            if self._problem is not None:
+                break
+        self._starting = False
+        problem, self._problem = self._problem, None
+        if problem is not None:
+            self._close()
+            raise problem
+        for port in self.ports:
+            self._changed(port, up=True)
 
     def _opened(self, port: IListeningPort) -> None:
         self.ports.append(port)
-        self._changed(port, up=True)
+        if not self._starting:
+            self._changed(port, up=True)
+
+    def _failed(self, failure: Failure, address: ServerEndpoint) -> None:
+        if not self._is_open:
+            return  # stopped before it was open
+        name = self._serving.origin.name
+        problem = StartError(
+            f"listener {name!r} cannot listen on {address.address}: {_why(failure, address)}"
+        )
+        if self._starting:
+            self._problem = problem
+        else:
+            self.log.critical("{problem}", problem=problem)
+
+    def _close(self) -> Deferred[Any]:
+        self._is_open = False
+        opening, self._opening = self._opening, []
+        for each in opening:
+            each.cancel()
+        ports, self.ports = self.ports, []
+        closing = [port.stopListening() for port in ports]
+        return DeferredList([d for d in closing if d is not None], consumeErrors=True)
 
     def _changed(self, port: IListeningPort, *, up: bool) -> None:
         address = format_address(port.getHost())
@@ -148,14 +182,27 @@ def server_endpoint(
     return endpoint
 
 
-def _why(failure: Failure) -> str:
+def _why(failure: Failure, address: ServerEndpoint) -> str:
     """Return why an address could not be opened, in words."""
     error = failure.value
     cause = error.socketError if isinstance(error, CannotListenError) else error
-    if isinstance(cause, PermissionError):
-        return (
-            "permission denied; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE"
-        )
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror[0].lower() + cause.strerror[1:]
-    return str(cause) or type(cause).__name__
+    if not isinstance(cause, OSError) or not cause.strerror:
+        return str(cause) or type(cause).__name__
+    words = cause.strerror[0].lower() + cause.strerror[1:]
+    if isinstance(cause, PermissionError) and address.kind != "unix":
+        first = _first_free_port()
+        if 0 < (address.port or 0) < first:
+            words += f"; ports below {first} need root or the capability CAP_NET_BIND_SERVICE"
+    elif cause.errno == errno.EADDRNOTAVAIL:
+        words = "this machine has no such address; 'ip address' lists those it has"
+    elif isinstance(cause, FileNotFoundError) and address.kind == "unix":
+        words = "there is no such directory"
+    return words
+
+
+def _first_free_port() -> int:
+    """Return the lowest port that needs no privilege; see ip_unprivileged_port_start in ip(7)."""
+    try:
+        return int(_UNPRIVILEGED.read_text())
+    except (OSError, ValueError):
+        return 1024

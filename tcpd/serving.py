@@ -11,13 +11,19 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IProtocol,
+    IProtocolFactory,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tcpd.escape import escape_text
+from tcpd.net.transport import StreamTransport
 from tcpd.relay import Relay
 from tcpd.session import Origin, Session, format_address
 
@@ -76,9 +82,15 @@ class Serving:
         """
         return Arrival(self)
 
-    def start(self, session: Session, transport: Any) -> None:
-        """Build the handler's protocol, give it to the transport, and connect it."""
+    def start(self, session: Session, transport: Any) -> Any:
+        """Build the handler's protocol, give it to the transport, and connect it.
+
+        Returns:
+            The protocol; None if the handler wants no such session, or failed at building it, and
+            the connection is about to end.
+        """
         session.begin()
+        protocol = None
         try:
             build = getattr(self.factory, "buildSession", None)
             protocol = build(session) if build else self.factory.buildProtocol(session.peer)
@@ -87,11 +99,13 @@ class Serving:
             else:
                 transport.protocol = protocol
                 protocol.makeConnection(transport)
-        except Exception:
+        except BaseException:  # sys.exit() in a handler ends its session, not the daemon
             session.handler_failed(Failure())
             transport.abort_because("handler-failed")
+        return protocol
 
 
+@implementer(IHalfCloseableProtocol)
 class Arrival(Protocol):
     """The first protocol of a connection that an endpoint made: makes the session and steps aside.
 
@@ -99,7 +113,7 @@ class Arrival(Protocol):
     in order to hear of the end; `outer` is that one, and the session's end is passed on to it.
 
     Attributes:
-        handler_protocol: the handler's own protocol, once connected.
+        handler_protocol: the handler's own protocol, once connected; None if it refused.
     """
 
     def __init__(self, serving: Serving) -> None:
@@ -111,26 +125,36 @@ class Arrival(Protocol):
 
     def makeConnection(self, transport: Any) -> None:
         """Make the session and hand the connection over to the handler."""
-        if not hasattr(transport, "close_cause"):
+        # No test by attributes here: what wraps one of our transports passes those through.
+        if isinstance(transport, StreamTransport):
+            self._outer = transport.protocol
+            self._session = Session(self._serving.origin, transport)
+            transport.observer = self
+            self.handler_protocol = self._serving.start(self._session, transport)
+        else:
             self._stay_between(transport)
-            return
-        self._outer = transport.protocol
-        self._session = Session(self._serving.origin, transport)
-        transport.observer = self
-        self._serving.start(self._session, transport)
-        self.handler_protocol = transport.protocol
 
     def _stay_between(self, transport: Any) -> None:
         """Stay in between, since the transport is another package's and can't be handed over."""
-        self._relay = relay = Relay(transport)
-        self._session = relay.observer = Session(self._serving.origin, relay)
-        self._serving.start(self._session, relay)
-        self.handler_protocol = relay.protocol
+        origin = self._serving.origin
+        self._relay = relay = Relay(transport, origin.clock)
+        self._session = relay.observer = Session(origin, relay)
+        self.handler_protocol = self._serving.start(self._session, relay)
 
     def dataReceived(self, data: bytes) -> None:
         """Pass bytes through the relay; nobody else's come here."""
         if self._relay is not None:
             self._relay.data_received(data)
+
+    def readConnectionLost(self) -> None:
+        """Pass the end of what the peer sends through the relay."""
+        if self._relay is not None:
+            self._relay.read_connection_lost()
+
+    def writeConnectionLost(self) -> None:
+        """Pass the end of what we send through the relay."""
+        if self._relay is not None:
+            self._relay.write_connection_lost()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The end came to us, not to a handler: through the relay, or since there is no handler."""

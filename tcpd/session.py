@@ -144,12 +144,12 @@ class Session:
     @property
     def log(self) -> Logger:
         """A logger whose records say which session they are about."""
-        return Logger(namespace=f"tcpd.session.{self.origin.name}", source=self)
+        return _SessionLogger(self)
 
     def __str__(self) -> str:
         return f"{self.id} ({format_address(self.peer)})"
 
-    def emit(self, name: str, **data: object) -> None:
+    def emit(self, name: str, /, **data: object) -> None:
         """Report an event of the handler's own; the session's identity is added to it."""
         self.origin.bus.emit(HandlerEvent(identity=self.identity, name=name, data=data))
 
@@ -158,6 +158,10 @@ class Session:
         self.origin.sessions[self.number] = self
         if self.origin.bus.wants(SessionOpened):
             self.origin.bus.emit(SessionOpened(identity=self.identity))
+
+    def addresses_changed(self) -> None:
+        """Take the addresses anew: only now has a proxy told the true ones."""
+        self._identity = None
 
     def handler_failed(self, failure: Failure) -> None:
         """Record that the handler raised; the transport ends the connection by itself."""
@@ -188,10 +192,24 @@ class Session:
             )
 
 
+class _SessionLogger(Logger):
+    """Adds a session's identity to every event, where no field of the event can change it."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(namespace=f"tcpd.session.{session.origin.name}", source=session)
+        self._session = session
+
+    def emit(self, level: Any, format: str | None = None, **fields: Any) -> None:
+        record = {**fields.pop("record", {}), **self._session.identity.fields()}
+        super().emit(level, format, record=record, **fields)
+
+
 def address_and_port(address: object) -> tuple[str, int]:
     """Return an address's host and port for records; an IPv4-mapped host comes out as IPv4."""
     if isinstance(address, IPv4Address | IPv6Address):
-        return address.host.removeprefix("::ffff:"), address.port
+        mapped = address.host.removeprefix("::ffff:")
+        # ::ffff:0:0:1 is another matter (RFC 2765); only what was mapped has dots and no colons.
+        return address.host if ":" in mapped else mapped, address.port
     return "unix" if isinstance(address, UNIXAddress) else "unknown", 0
 
 
