@@ -178,11 +178,13 @@ def test_handlers_in_files_are_found_beside_the_configuration(tmp_path: Path) ->
 
 
 def test_what_says_the_same_is_equal_whatever_was_made_of_it(tmp_path: Path) -> None:
-    text = '[listeners.a]\nlisten = "tcp:0"\nhandler = "rules"\noptions.size = "1K"\n'
+    text = '[listeners.a]\nlisten = "tcp:0"\n[connectors.b]\nconnect = "tcp:h:1"\n'
     one, other = load_text(text, tmp_path), load_text("# moved\n" + text, tmp_path)
     assert one == other
-    assert one.listeners["a"].factory is not other.listeners["a"].factory
-    assert one != load_text(text.replace("1K", "2K"), tmp_path)
+    # Two factories are never equal, so nothing but what the file says can have been compared.
+    assert one.listeners["a"].factory != other.listeners["a"].factory
+    text = '[listeners.a]\nlisten = "tcp:0"\nhandler = "rules"\noptions.size = "1K"\n'
+    assert load_text(text, tmp_path) != load_text(text.replace("1K", "2K"), tmp_path)
 
 
 def test_a_configuration_is_frozen(tmp_path: Path) -> None:

@@ -53,3 +53,8 @@ def test_what_fails_at_start_ends_the_process_with_status_1_and_one_line() -> No
 def test_the_nearest_word_is_named_if_there_is_one(word: str, hint: str) -> None:
     assert did_you_mean(word, ["listen", "sessions"]) == hint
     assert did_you_mean(word, iter([])) == ""
+
+
+def test_no_guess_is_made_at_a_word_that_can_be_no_name() -> None:
+    assert did_you_mean("a" * 100, ["a" * 99])
+    assert did_you_mean("a" * 101, ["a" * 99]) == ""
