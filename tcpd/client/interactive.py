@@ -141,6 +141,8 @@ class Interactive:
 
     async def _left(self) -> int:
         """Close in order if the peer lets us; the status of a user who left."""
+        if self._prompt and self._prompt.gone:  # as SIGHUP says too, sooner or later
+            self._status_of_leaving = 128 + signal.SIGHUP
         wire = self._wire
         if wire is None:
             return self._status_of_leaving or 1

@@ -128,7 +128,7 @@ def _parser() -> _Parser:
     data.add_argument(
         "--eol",
         choices=list(EOLS),
-        help="what ends each line sent (default: lf at the prompt; in a pipe, what it is)",
+        help="what ends each line sent (default: lf at the prompt; in a pipe, as it is)",
     )
     data.add_argument("--no-history", action="store_true", help="remember nothing that's typed")
 

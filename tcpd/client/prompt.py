@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import termios
 from collections import deque
 from typing import Protocol
 
@@ -95,8 +96,11 @@ class Prompt:
     Args:
         user: who is told what is typed.
         typed: how a typed line becomes bytes.
-        hex_view: whether data is shown as a hex dump.
         history: where typed lines are kept.
+        hex_view: whether data is shown as a hex dump.
+
+    Attributes:
+        gone: whether the terminal went away under the prompt.
     """
 
     def __init__(self, user: User, typed: Typed, history: History, *, hex_view: bool) -> None:
@@ -110,6 +114,7 @@ class Prompt:
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopped = False
+        self.gone = False
         self._state = ""
         # Without asking the terminal where the cursor is (CPR): the prompt needs no menu's height,
         # and a terminal that doesn't answer would be waited for and warned of.
@@ -141,8 +146,8 @@ class Prompt:
 
         try:
             await self._session.prompt_async(pre_run=start)
-        except (EOFError, KeyboardInterrupt):  # the terminal is gone
-            pass
+        except (EOFError, OSError, termios.error):
+            self.gone = True
 
     def stop(self) -> None:
         """Take the prompt away."""

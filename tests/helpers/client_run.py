@@ -111,10 +111,9 @@ def echo(connection: socket.socket) -> None:
 
 
 def until_gone(connection: socket.socket) -> None:
-    """Read whatever comes and say nothing, until the other side is gone altogether."""
+    """Read whatever comes and say nothing, until there's a reset or the test is over."""
     with contextlib.suppress(OSError):
         read_all(connection)
-        # A half-close is no reason to leave: only a closed connection refuses what is sent.
         hung_up = select.poll()
         hung_up.register(connection, 0)
         hung_up.poll(LIMIT * 1000)
@@ -200,6 +199,12 @@ class Terminal:
             self._read(deadline, f"{text!r} was never shown")
         self._seen = at + len(text)
 
+    def hang_up(self) -> None:
+        """Take the terminal away, as closing its window does."""
+        os.close(self.slave)
+        os.close(self.master)
+        self.slave = self.master = -1
+
     def finish(self) -> int:
         """Wait for the end; the result is the exit status, negative for a signal."""
         deadline = time.monotonic() + LIMIT
@@ -225,5 +230,5 @@ class Terminal:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
         self.process.wait()
-        os.close(self.slave)
-        os.close(self.master)
+        if self.master >= 0:
+            self.hang_up()

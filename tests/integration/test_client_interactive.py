@@ -220,6 +220,13 @@ def test_a_kill_puts_the_terminal_back_too(tmp_path: Path) -> None:
         assert not fcntl.fcntl(terminal.slave, fcntl.F_GETFL) & os.O_NONBLOCK
 
 
+def test_it_ends_when_its_terminal_goes_away(tmp_path: Path) -> None:
+    with Peer(until_gone) as peer, Terminal(peer.address, state=tmp_path) as terminal:
+        terminal.ready()
+        terminal.hang_up()
+        assert terminal.process.wait(LIMIT) == 128 + signal.SIGHUP
+
+
 def test_a_reset_is_told_and_is_status_1(tmp_path: Path) -> None:
     def serve(connection: socket.socket) -> None:
         connection.recv(100)
