@@ -87,7 +87,11 @@ def test_events_are_values() -> None:
 
 @pytest.mark.parametrize(
     ("host", "port", "shown"),
-    [("192.0.2.1", 80, "192.0.2.1:80"), ("2001:db8::1", 80, "[2001:db8::1]:80"), ("unix", 0, "unix")],
+    [
+        ("192.0.2.1", 80, "192.0.2.1:80"),
+        ("2001:db8::1", 80, "[2001:db8::1]:80"),
+        ("unix", 0, "unix"),
+    ],
 )
 def test_addresses_are_written_one_way(host: str, port: int, shown: str) -> None:
     assert host_and_port(host, port) == shown
