@@ -21,7 +21,7 @@ FACTS = Facts(
 )
 CONTEXT = Context(
     facts=FACTS,
-    now=1700000000.25,
+    clock=lambda: 1700000000.25,
     state="idle",
     received=3,
     matched=300,

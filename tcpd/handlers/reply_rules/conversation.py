@@ -6,8 +6,8 @@ are all performed, delays included; so replies keep the order of what they answe
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 
 from tcpd.framing import Framing
@@ -41,6 +41,8 @@ class Plan:
         goto: the state afterwards, if it is another.
         ending: how the conversation ends, if it does.
         prompts: whether a prompt follows.
+        talk: whether it only says something: nothing of what follows `constant` here.
+        always: the actions, if they are always the same.
     """
 
     frames: tuple[Template, ...] = ()
@@ -49,6 +51,14 @@ class Plan:
     goto: str | None = None
     ending: Ending | None = None
     prompts: bool = False
+    talk: bool = field(init=False)
+    always: tuple[Action, ...] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        talk = not (self.delay or self.goto is not None or self.ending or self.prompts)
+        always = (self.constant,) if talk and self.constant else None
+        object.__setattr__(self, "talk", talk)
+        object.__setattr__(self, "always", always)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +123,10 @@ class Conversation:
         received: how many inputs it has had.
     """
 
-    __slots__ = ("_clock", "_counts", "_own", "facts", "received", "script", "state")
+    __slots__ = (
+        "_clock", "_counts", "_encode", "_kept", "_own", "facts", "received", "script",
+        "state",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -127,14 +140,16 @@ class Conversation:
         self.received = 0
         self.facts = facts or Facts()
         self._clock = clock
+        self._encode = script.framing.encode
+        self._kept: Context | None = None
         self._counts = counts
         self._own: dict[int, int] | None = None
 
-    def start(self) -> list[Action]:
+    def start(self) -> Sequence[Action]:
         """Return what to do when the session begins."""
         return self._follow(self.script.greeting, b"", (), 0)
 
-    def answer(self, data: bytes) -> list[Action] | None:
+    def answer(self, data: bytes) -> Sequence[Action] | None:
         """Return what to do about an input; None if neither a rule nor a default speaks of it.
 
         Raises:
@@ -155,7 +170,7 @@ class Conversation:
             return self._follow(self.script.default, data, (), 0)
         return None
 
-    def too_long(self) -> list[Action]:
+    def too_long(self) -> Sequence[Action]:
         """Return what to do about a frame that is too long, or can't be at all."""
         return self._follow(self.script.too_long, b"", (), 0)
 
@@ -170,12 +185,21 @@ class Conversation:
 
     def _follow(
         self, plan: Plan, data: bytes, captures: tuple[bytes, ...], matched: int
-    ) -> list[Action]:
+    ) -> Sequence[Action]:
+        if plan.always is not None:
+            return plan.always
         said = plan.constant
         if said is None:
-            context = self._context(data, captures, matched)
-            encode = self.script.framing.encode
+            context = self._context()
+            context.input = data
+            context.captures = captures
+            context.matched = matched
+            encode = self._encode
             said = b"".join([encode(frame.render(context)) for frame in plan.frames])
+            context.input = b""  # an idle session keeps nothing that was said to it
+            context.captures = ()
+            if plan.talk:
+                return (said,) if said else ()
         if plan.goto is not None:
             self.state = plan.goto
         if plan.prompts:
@@ -197,15 +221,12 @@ class Conversation:
         if prompt is None:
             return b""
         said = prompt.constant
-        return prompt.render(self._context(b"", (), 0)) if said is None else said
+        return prompt.render(self._context()) if said is None else said
 
-    def _context(self, data: bytes, captures: tuple[bytes, ...], matched: int) -> Context:
-        return Context(
-            facts=self.facts,
-            now=self._clock(),
-            state=self.state,
-            received=self.received,
-            matched=matched,
-            input=data,
-            captures=captures,
-        )
+    def _context(self) -> Context:
+        context = self._kept
+        if context is None:
+            context = self._kept = Context(self.facts, self._clock)
+        context.state = self.state
+        context.received = self.received
+        return context

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import connectionDone
@@ -90,7 +90,7 @@ class ReplyProtocol(FrameProtocol):
             self._later = None
         super().connectionLost(reason)
 
-    def _say(self, decide: Callable[[], list[Action]]) -> None:
+    def _say(self, decide: Callable[[], Sequence[Action]]) -> None:
         try:
             actions = decide()
         except FramingError as error:

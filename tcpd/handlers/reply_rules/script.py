@@ -174,7 +174,9 @@ class _Compiler:
             delay=float(response.delay),
             goto=response.goto,
             ending=ending,
-            prompts=ending is None and (prompts or bool(templates) or response.goto is not None),
+            prompts=bool(self.source.prompt)
+            and ending is None
+            and (prompts or bool(templates) or response.goto is not None),
         )
 
     def ended(self, plan: Plan) -> Plan:

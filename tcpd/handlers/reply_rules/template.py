@@ -29,13 +29,13 @@ class Facts:
     local_port: int = 0
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Context:
-    """What fills the holes.
+    """What fills the holes; a session has one, and sets it for each reply.
 
     Attributes:
         facts: what is known of the session.
-        now: the time, in seconds since 1970.
+        clock: gives the time, in seconds since 1970.
         state: the session's state, before the rule changes it.
         received: how many inputs the session has had, this one included.
         matched: how often the rule has matched, this time included.
@@ -44,8 +44,8 @@ class Context:
     """
 
     facts: Facts
-    now: float
-    state: str
+    clock: Callable[[], float]
+    state: str = ""
     received: int = 0
     matched: int = 0
     input: bytes = b""
@@ -56,7 +56,7 @@ Field = Callable[[Context], bytes]
 
 
 def _iso(context: Context) -> bytes:
-    time = datetime.fromtimestamp(context.now, UTC)
+    time = datetime.fromtimestamp(context.clock(), UTC)
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
 
 
@@ -70,8 +70,8 @@ SESSION_FIELDS: dict[str, Field] = {
     "local.port": lambda c: b"%d" % c.facts.local_port,
     "state": lambda c: c.state.encode(),
     "time": _iso,
-    "time.epoch": lambda c: b"%d" % int(c.now),
-    "time.epoch_ms": lambda c: b"%d" % int(c.now * 1000),
+    "time.epoch": lambda c: b"%d" % int(c.clock()),
+    "time.epoch_ms": lambda c: b"%d" % int(c.clock() * 1000),
 }
 """What every template may say."""
 INPUT_FIELDS: dict[str, Field] = {"input": lambda c: c.input}
