@@ -169,6 +169,7 @@ class Pipe:
         except InputError as problem:
             self._give_up(Ending(status=2, said=str(problem)))
             return
+        self._console.detail("the input has ended")
         wire.transport.unregisterProducer()
         if self._options.half_close:
             wire.half_close()

@@ -185,8 +185,8 @@ def test_a_stream_that_is_cut_without_goodbye_is_an_error(ours: Authority) -> No
         connection.sendall(b"half of i")
         # The socket beneath ends, and TLS never says so.
         raw = socket.socket(fileno=connection.detach())
-        raw.shutdown(socket.SHUT_RDWR)
-        raw.close()
+        raw.shutdown(socket.SHUT_WR)
+        until_gone(raw)
 
     with (
         Peer(cut, tls=ours.server("localhost")) as peer,
