@@ -1,0 +1,28 @@
+"""gevent: a greenlet a connection, which reads and writes as if it blocked."""
+
+from __future__ import annotations
+
+from socket import IPPROTO_TCP, TCP_NODELAY
+from typing import Any
+
+from gevent.server import StreamServer  # type: ignore[import-untyped]
+
+BACKLOG = 4096
+READ_SIZE = 256 * 1024
+
+
+def echo(sock: Any, address: object) -> None:
+    """Serve one connection, to its end."""
+    sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+    try:
+        while data := sock.recv(READ_SIZE):
+            sock.sendall(data)
+    except ConnectionError:
+        pass
+
+
+if __name__ == "__main__":
+    server = StreamServer(("127.0.0.1", 0), echo, backlog=BACKLOG)
+    server.start()
+    print("port", server.server_port, flush=True)
+    server.serve_forever()
