@@ -128,12 +128,17 @@ def _text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def matcher_of(match: Match | None) -> Matcher:
-    """Return the function that tells whether an input matches."""
+def matcher_of(match: Match | None, *, capturing: bool = True) -> Matcher:
+    """Return the function that tells whether an input matches.
+
+    Args:
+        match: what the input must be like.
+        capturing: whether the captures are of interest; to collect them takes a while.
+    """
     if match is None:
         return lambda data: ()
     tests = _tests(match)
-    others = matcher_of(match.not_) if match.not_ is not None else None
+    others = matcher_of(match.not_, capturing=False) if match.not_ is not None else None
     search = match.expression().search if match.regex is not None else None
     if search is None and others is None and len(tests) == 1:  # most rules are as simple as that
         (test,) = tests
@@ -148,7 +153,8 @@ def matcher_of(match: Match | None) -> Matcher:
             found = search(data)
             if found is None:
                 return None
-            captures = (found.group(), *(group or b"" for group in found.groups()))
+            if capturing:
+                captures = (found.group(), *(group or b"" for group in found.groups()))
         if others is not None and others(data) is not None:
             return None
         return captures

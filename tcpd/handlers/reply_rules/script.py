@@ -111,11 +111,13 @@ class _Compiler:
         if plan is None:
             return None
         after = rule.after or 0
-        uses_count = any("rule.count" in frame.names for frame in plan.frames)
+        names = {name for frame in plan.frames for name in frame.names}
+        match = rule.matching()
+        captures = match.captures().keys() if match is not None else set()
         return ReadyRule(
             index=index,
-            matcher=matcher_of(rule.matching()),
-            counts=bool(after or rule.times or uses_count),
+            matcher=matcher_of(match, capturing=not names.isdisjoint(captures)),
+            counts=bool(after or rule.times or "rule.count" in names),
             after=after,
             last=after + rule.times if rule.times else None,
             per_session=rule.scope == "session",
