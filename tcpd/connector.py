@@ -265,8 +265,9 @@ def client_endpoint(
         )
     try:
         endpoint: IStreamClientEndpoint = clientFromString(network, target.text)
-    except (ValueError, TypeError) as error:
-        raise TcpdError(f"{target.text!r} is no endpoint: {error}") from error
+    except Exception as error:  # what its package raises at a string it doesn't like
+        why = str(error) if isinstance(error, ValueError) else repr(error)
+        raise TcpdError(f"{target.text!r} is no endpoint: {why}") from error
     return endpoint
 
 

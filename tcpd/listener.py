@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -24,6 +25,7 @@ from tcpd.endpoint import ServerEndpoint, quote
 from tcpd.errors import StartError, TcpdError
 from tcpd.events import ListenerChanged
 from tcpd.net.network import Network
+from tcpd.net.port import Port
 from tcpd.net.tls import ServerTLS
 from tcpd.sd_listen import InheritedEndpoint, inherited_sockets
 from tcpd.serving import Serving
@@ -106,6 +108,9 @@ class Listener(Service):
         self._starting = False
         problem, self._problem = self._problem, None
         if problem is not None:
+            ports, self.ports = self.ports, []
+            for port in ports:
+                _close_now(port)
             self._close()
             raise problem
         for port in self.ports:
@@ -177,9 +182,19 @@ def server_endpoint(
         text = ":".join(parts)
     try:
         endpoint: IStreamServerEndpoint = serverFromString(Network(reactor, server_tls=tls), text)
-    except (ValueError, TypeError) as error:
-        raise TcpdError(f"{text!r} is no endpoint: {error}") from error
+    except Exception as error:  # what its package raises at a string it doesn't like
+        why = str(error) if isinstance(error, ValueError) else repr(error)
+        raise TcpdError(f"{text!r} is no endpoint: {why}") from error
     return endpoint
+
+
+def _close_now(port: IListeningPort) -> None:
+    """Close a port without waiting for the reactor, which may never run."""
+    if isinstance(port, Port):
+        port.stopReading()
+        port.connectionLost(Failure(CONNECTION_DONE))  # removes the file of a UNIX socket, too
+    else:
+        port.stopListening()
 
 
 def _why(failure: Failure, address: ServerEndpoint) -> str:

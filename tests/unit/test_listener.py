@@ -223,9 +223,12 @@ def test_other_reasons_are_given_as_they_are(error: Exception, monkeypatch) -> N
         house.listener.startService()
 
 
-def test_an_endpoint_that_no_package_knows_is_an_error_before_anything_opens() -> None:
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("nosuch:80", "nosuch"), ("haproxy:tcp", "TypeError"), ("haproxy:nosuch:1", "nosuch")],
+)
+def test_what_no_package_can_make_is_an_error_before_anything_opens(text: str, says: str) -> None:
     from twisted.internet import reactor
 
-    address = ServerEndpoint.parse("nosuch:80")
-    with pytest.raises(TcpdError, match=r"^'nosuch:80' is no endpoint: .*nosuch"):
-        server_endpoint(reactor, address, None)
+    with pytest.raises(TcpdError, match=rf"^'{text}' is no endpoint: .*{says}"):
+        server_endpoint(reactor, ServerEndpoint.parse(text), None)

@@ -1,0 +1,206 @@
+"""What can be listened on, and what is said when it can't be: a real daemon, real sockets."""
+
+import re
+import shutil
+import socket
+import ssl
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+import trustme
+from helpers.daemon import BIN, PATIENCE, receive_all, run_tcpd, tcpd
+
+REACTORS = ("epoll", "asyncio", "tcpd")
+NOBODY = 65534
+
+
+def assert_echoes(sock: socket.socket, header: bytes = b"") -> None:
+    with sock:
+        sock.settimeout(PATIENCE)
+        sock.sendall(header + b"hello")
+        if not isinstance(sock, ssl.SSLSocket):
+            sock.shutdown(socket.SHUT_WR)
+            assert receive_all(sock) == b"hello"
+        else:
+            assert sock.recv(5) == b"hello"
+
+
+def connect_unix(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(PATIENCE)
+    sock.connect(str(path))
+    return sock
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def pem(tmp_path: Path, authority: trustme.CA) -> dict[str, Path]:
+    """A certificate by an intermediate authority, in files of all sorts."""
+    middle = authority.create_child_ca()
+    issued = middle.issue_cert("localhost", "127.0.0.1")
+    leaf, *chain = [blob.bytes() for blob in issued.cert_chain_pems]
+    files = {"cert.pem": leaf, "key.pem": issued.private_key_pem.bytes()}
+    files["chain.pem"] = b"".join(chain)
+    files["full.pem"] = leaf + b"".join(chain)
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    return {name.removesuffix(".pem"): tmp_path / name for name in files}
+
+
+def tls_to(address: tuple[str, int], authority: trustme.CA) -> ssl.SSLSocket:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context.wrap_socket(
+        socket.create_connection(address, timeout=PATIENCE), server_hostname="localhost"
+    )
+
+
+@pytest.mark.parametrize("reactor", REACTORS)
+def test_every_kind_of_address_on_every_reactor(
+    reactor: str, tmp_path: Path, pem: dict[str, Path], authority: trustme.CA
+) -> None:
+    (tmp_path / "tcpd.toml").write_text(
+        f"""
+        [listeners.plain]
+        listen = ["tcp:0:interface=127.0.0.1", "unix:plain.sock:mode=600"]
+        [listeners.both]
+        listen = "tcp6:0"
+        [listeners.string]
+        listen = "ssl:0:privateKey={pem["key"]}:certKey={pem["cert"]}:extraCertChain={pem["chain"]}\
+:interface=127.0.0.1"
+        [listeners.table]
+        listen = ["tcp:0:interface=127.0.0.1", "unix:table.sock"]
+        tls = {{ certificate = "full.pem", key = "key.pem" }}
+        [listeners.proxied]
+        listen = "haproxy:tcp:0:interface=127.0.0.1"
+        """
+    )
+    arguments = ("--config", "tcpd.toml")
+    with tcpd(*arguments, cwd=tmp_path, twistd=(f"--reactor={reactor}",)) as daemon:
+        assert_echoes(daemon.connect("plain"))
+        daemon.wait_for(r"listener plain listens on unix:plain\.sock ")
+        assert stat.S_IMODE((tmp_path / "plain.sock").stat().st_mode) == 0o600
+        assert_echoes(connect_unix(tmp_path / "plain.sock"))
+
+        both = daemon.port("both")
+        assert_echoes(socket.create_connection(("::1", both), timeout=PATIENCE))
+        daemon.wait_for(r"\[::1\]:\d+ -> both \(echo\): 5 bytes in, 5 out, .*, peer-closed")
+        assert_echoes(socket.create_connection(("127.0.0.1", both), timeout=PATIENCE))
+        daemon.wait_for(r" 127\.0\.0\.1:\d+ -> both \(echo\): 5 bytes in, 5 out, .*, peer-closed")
+
+        for name in ("string", "table"):
+            assert_echoes(tls_to(("127.0.0.1", daemon.port(name)), authority))
+
+        header = b"PROXY TCP4 198.51.100.7 203.0.113.1 56324 443\r\n"
+        assert_echoes(daemon.connect("proxied"), header)
+        daemon.wait_for(r" 198\.51\.100\.7:56324 -> proxied \(echo\): 5 bytes in, 5 out")
+        daemon.stop()
+    assert "Traceback" not in daemon.output
+    assert not list(tmp_path.glob("*.sock"))
+    assert len(re.findall(r"listener \w+ listens on", daemon.output)) == 7
+    assert daemon.output.count("no longer listens on") == 7
+
+
+def test_haproxy_on_the_command_line_is_answered(tmp_path: Path) -> None:
+    with tcpd("--listen", "haproxy:tcp:0", cwd=tmp_path) as daemon:
+        header = b"PROXY TCP6 2001:db8::7 2001:db8::1 56324 443\r\n"
+        assert_echoes(daemon.connect(), header)
+        daemon.wait_for(
+            r" \[2001:db8::7\]:56324 -> main \(echo\): 5 bytes in, 5 out, .*peer-closed"
+        )
+
+
+def fails(tmp_path: Path, *arguments: str) -> str:
+    """Return the one line that a daemon which can't start says, without its time."""
+    done = run_tcpd(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if "error: " in line]
+    return line.partition("error: ")[2]
+
+
+def test_a_second_address_in_use_leaves_the_first_closed(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        says = fails(
+            tmp_path, "--listen=unix:first.sock", f"--listen=tcp:{port}:interface=127.0.0.1"
+        )
+    assert says.endswith(
+        f"listener 'main' cannot listen on 127.0.0.1:{port}: address already in use"
+    )
+    assert not (tmp_path / "first.sock").exists()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "says"),
+    [
+        (
+            "tcp:0:interface=192.0.2.1",
+            "192.0.2.1:0: this machine has no such address; 'ip address' lists those it has",
+        ),
+        ("unix:missing/x.sock", "unix:missing/x.sock: there is no such directory"),
+    ],
+)
+def test_an_address_that_cannot_be_had_is_one_line(
+    endpoint: str, says: str, tmp_path: Path
+) -> None:
+    assert fails(tmp_path, "--listen", endpoint).endswith(f"cannot listen on {says}")
+
+
+def test_a_certificate_that_cannot_be_used_is_told_before_anything_opens(tmp_path: Path) -> None:
+    (tmp_path / "tcpd.toml").write_text(
+        '[listeners.a]\nlisten = ["unix:a.sock", "ssl:0:privateKey=none.pem"]\n'
+    )
+    done = run_tcpd("--config", "tcpd.toml", cwd=tmp_path)
+    assert done.returncode == 78
+    assert "none.pem" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "a.sock").exists()
+
+
+SETPRIV = shutil.which("setpriv")
+
+
+def _may_become_nobody() -> bool:
+    command = [SETPRIV or "false", f"--reuid={NOBODY}", "--clear-groups", "true"]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not _may_become_nobody(), reason="only root can become somebody else")
+@pytest.mark.parametrize("where", ["port", "path"])
+def test_what_an_unprivileged_user_may_not_open_is_one_line(where: str, tmp_path: Path) -> None:
+    first = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    if where == "port" and first < 2:
+        pytest.skip("this kernel lets everybody have every port")
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o755)
+    endpoint, says = {
+        "port": (
+            f"tcp:{first - 1}:interface=127.0.0.1",
+            (
+                f"127.0.0.1:{first - 1}: permission denied; ports below {first}"
+                " need root or the capability CAP_NET_BIND_SERVICE"
+            ),
+        ),
+        "path": (f"unix:{locked}/x.sock", f"unix:{locked}/x.sock: permission denied"),
+    }[where]
+    done = subprocess.run(
+        [
+            *(str(SETPRIV), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"),
+            *("--inh-caps=-all", "--bounding-set=-all"),
+            *(str(BIN / "twistd"), "-n", "--pidfile=", "tcpd", "--listen", endpoint),
+        ],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 1
+    assert f"listener 'main' cannot listen on {says}\n" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
