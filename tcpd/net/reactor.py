@@ -17,7 +17,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from select import EPOLLIN
 from time import monotonic
@@ -30,7 +29,7 @@ from twisted.python import context, log
 
 from tcpd.net.loop import Flushable
 from tcpd.net.network import StreamReactor
-from tcpd.net.transport import StreamTransport
+from tcpd.net.transport import LEAN_KINDS
 
 # Events taken in one turn; the rest stay in the kernel's list. A turn must not keep timers waiting.
 MAX_EVENTS = 1024
@@ -123,39 +122,29 @@ class EPollReactor(StreamReactor, epollreactor.EPollReactor):
         contexts = context.theContextTracker.currentContext().contexts
         depth = len(contexts)
         contexts.append({log.ILogContext: lazy})
-        selectables = self._selectables
+        selectables: dict[int, Any] = self._selectables
+        lean = LEAN_KINDS
         try:
             for descriptor, event in events:
-                selectable = selectables.get(descriptor)
+                selectable: Any = selectables.get(descriptor)
                 if selectable is None:
                     continue  # gone since the kernel listed it
                 lazy.serving = selectable
-                if event == EPOLLIN and isinstance(selectable, StreamTransport):
-                    self._read(selectable)
-                else:
-                    try:
+                try:
+                    kind: type = selectable.__class__
+                    if event == EPOLLIN and kind in lean:
+                        why = selectable.doRead()
+                        if why is not None:
+                            self._disconnectSelectable(selectable, why, True)
+                    else:
                         self._doReadOrWrite(selectable, descriptor, event)
-                    except BaseException:
-                        log.err()
+                except BaseException:
+                    log.err()
         finally:
             lazy.serving = None
             del contexts[depth:]
 
     doIteration = doPoll  # noqa: N815
-
-    def _read(self, transport: StreamTransport) -> None:
-        """One of our own has something to read, and nothing else happened to it."""
-        try:
-            why = transport.doRead()
-            if why is None:
-                return
-        except BaseException:
-            why = sys.exc_info()[1]
-            log.err()
-        try:
-            self._disconnectSelectable(transport, why, True)
-        except BaseException:
-            log.err()
 
     def _flush_all(self) -> None:
         unflushed = self._unflushed

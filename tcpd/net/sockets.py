@@ -18,10 +18,10 @@ from twisted.internet import tcp, unix
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IAddress
+from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
-from tcpd.net.loop import loop_of
 from tcpd.net.options import tune
 from tcpd.net.transport import StreamTransport
 
@@ -52,15 +52,13 @@ class ServerTransport(StreamTransport):
         sessionno: int,
         reactor: Any,
     ) -> None:
-        tcp.Connection.__init__(self, sock, protocol, reactor)
+        StreamTransport.__init__(self, sock, protocol, reactor)
         if len(client) != 2:
             self._addressType = IPv6Address
         self.server = server
         self.client = client
         self.sessionno = sessionno
         self.hostname = client[0]
-        self._loop = loop_of(reactor)
-        self.last_read = self.last_write = self._loop.now
         self.startReading()
         self.connected = 1
         if server is None:  # a port has tuned its own
@@ -132,10 +130,12 @@ class ClientTransport(StreamTransport):
     """A connection that we dialled."""
 
     connector: Any
-    host_name: str
+
+    def __init__(self, *arguments: Any) -> None:
+        # Twisted's own begins, and calls StreamTransport's as soon as there is a socket.
+        super(StreamTransport, self).__init__(*arguments)
 
     def _connectDone(self) -> None:
-        self._loop = loop_of(self.reactor)
         self.last_read = self.last_write = self._loop.now
         tune(self.socket)
         self.begin()
@@ -212,6 +212,12 @@ class UNIXTransport(StreamTransport):
         except BaseException:  # the handler's fileDescriptorReceived
             return self._handler_failed()
         return why
+
+    def _dataReceived(self, data: bytes) -> BaseException | None:  # type: ignore[override]
+        """Hand over what Twisted's doRead has read."""
+        if not data:
+            return CONNECTION_DONE
+        return self.deliver(data)
 
     def flush(self) -> None:
         """Send what was gathered, unless descriptors have to go with it: `doWrite` sends those."""
