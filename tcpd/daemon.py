@@ -90,13 +90,18 @@ class Daemon(MultiService):
             parent.setComponent(ILogObserver, self.log_observer)
 
     def startService(self) -> None:
-        """Open what isn't open yet, and tell the service manager."""
+        """Open what isn't open yet, and tell the service manager once the reactor runs."""
         super().startService()
         for note in self._notes:
             self.log.warn("{note}", note=note)
         if self._log_output is not None:
             signal.signal(signal.SIGUSR1, self._reopen_soon)
-        self._manager.notify(READY="1", STATUS=self.status())
+        # Before the reactor runs, a TERM would end the process without any stopping.
+        self._reactor.callWhenRunning(self._ready)
+
+    def _ready(self) -> None:
+        if self.running:
+            self._manager.notify(READY="1", STATUS=self.status())
 
     def stopService(self) -> Deferred[object]:
         """Tell the service manager, and close everything.

@@ -12,6 +12,12 @@ from collections.abc import Mapping
 
 from twisted.logger import Logger
 
+from tcpd.escape import one_line
+
+# Seconds. A service manager that hangs must not make us hang; one that is only busy, as at boot,
+# is worth a wait that no session minds, since a lost READY=1 would fail the start.
+PATIENCE = 0.1
+
 
 class ServiceManager:
     """The other end of `NOTIFY_SOCKET`.
@@ -33,9 +39,10 @@ class ServiceManager:
         """Send a state: `notify(READY="1", STATUS="serving")`."""
         if not self._address:
             return
-        message = "\n".join(f"{key}={value}" for key, value in state.items())
+        message = "\n".join(f"{key}={one_line(value)}" for key, value in state.items())
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+                sender.settimeout(PATIENCE)
                 sender.connect(self._address)
                 sender.send(message.encode())
         except OSError as error:
@@ -47,4 +54,4 @@ def _watchdog_interval(environ: Mapping[str, str]) -> float | None:
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     text = environ.get("WATCHDOG_USEC", "")
-    return int(text) / 2_000_000 if text.isdigit() and int(text) else None
+    return int(text) / 2_000_000 if text.isdecimal() and int(text) else None
