@@ -208,11 +208,6 @@ class DelimitedDecoder(Decoder):
             self.error = FrameTooLong(self.max_size)
         return 0
 
-    def put_back(self, frames: Sequence[bytes]) -> None:
-        """Take back the last `frames` of those that the last `receive` returned."""
-        super().put_back(frames)
-        self._scanned = 0
-
     def _size_on_wire(self, frame: bytes, end: int) -> int:
         end -= len(self._delimiter)
         cr = self._strip_cr and self._window[end - 1 : end] == b"\r"

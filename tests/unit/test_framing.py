@@ -272,6 +272,15 @@ def test_the_rest_of_a_large_read_is_decoded_in_small_windows():
     assert len(decoder._window) <= 64
 
 
+@pytest.mark.parametrize("framing", [Line(), LengthPrefixed(2), Fixed(1000, b" ")])
+@pytest.mark.parametrize("limit", [1, 7, 1024])
+def test_frames_that_are_longer_than_a_window_come_all(framing, limit):
+    payloads = [b"%d" % n * 100 for n in range(3000)]
+    decoder = framing.decoder()
+    decoder.feed(b"".join(map(framing.encode, payloads)))
+    assert drain(decoder, limit) == payloads
+
+
 @pytest.mark.parametrize(
     ("framing", "wire"),
     [

@@ -202,6 +202,14 @@ def test_the_framing_and_the_maximum_can_change_between_reads():
     assert isinstance(protocol.errors[0], FrameTooLong)
 
 
+def test_what_is_written_follows_the_framing():
+    protocol = connected(Recorder())
+    protocol.send_frame(b"a")
+    protocol.change_framing(LengthPrefixed(1))
+    protocol.send_frame(b"b")
+    assert protocol.transport.value() == b"a\n\x01b"
+
+
 def test_raw_data_after_a_header_is_byte_exact():
     protocol = connected(Recorder({b"body": lambda p: p.change_framing(Raw())}))
     protocol.dataReceived(b"head\r\nbody\r\n\r\n\0\r\n\n")

@@ -270,6 +270,16 @@ def test_half_close_of_a_peer_that_has_finished_closes():
     assert peer.closed
 
 
+def test_half_close_of_a_peer_whose_end_was_seen_meanwhile_closes():
+    # A transport may notice the end even while it is paused.
+    peer = connect("reply", rules=one(delay="1s", half_close=True))
+    peer.send(b"a\n")
+    peer.protocol.readConnectionLost()
+    assert not peer.closed
+    peer.wait(1)
+    assert peer.closed
+
+
 def test_reset_is_a_reset():
     peer = connect("reply", rules=one(reset=True))
     peer.transport.reset_connection = lambda: peer.transport.abort_because("reset")
@@ -424,6 +434,14 @@ def test_what_a_peer_says_is_never_a_template():
         Expect(b"<{{session.id}} {0.__class__} %s {{{{>\n"),
         default="<{{input}}>",
     )
+
+
+def test_an_idle_session_keeps_nothing_that_was_said_to_it():
+    peer = connect("reply", rules=one(match={"regex": ".*"}, reply="{{0}} {{input}}"))
+    peer.send(b"secret" * 1000 + b"\n")
+    assert peer.protocol._conversation._kept.input == b""
+    assert peer.protocol._conversation._kept.captures == ()
+    assert peer.protocol._decoder._window == b""
 
 
 def test_what_nothing_matches_is_told_once_a_session_and_is_escaped(caught_logs):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcpd.errors import ConfigError
+from tcpd.errors import ConfigError, FieldError
 from tcpd.fields import CommandLine, Place, build
 from tcpd.handlers.reply_rules.matching import Match, casefold, matcher_of
 
@@ -127,3 +127,9 @@ def test_a_mistake_says_where_and_what(table, problem):
     assert build(Match, table, Place(CommandLine("match")), problems) is None
     assert len(problems) == 1
     assert problem in str(problems[0])
+
+
+def test_the_library_itself_says_nothing_about_a_mistake(capfd):
+    with pytest.raises(FieldError):
+        Match(regex="(never compiled before")
+    assert capfd.readouterr().err == ""
