@@ -85,13 +85,18 @@ class Reply(Factory[ReplyProtocol]):
 
     def _compile(self) -> Script:
         file, rules = None, self.rules
+        errors: list[Exception] = []
         if isinstance(rules, Path):
-            file, rules = read_rules(rules)
+            try:
+                file, rules = read_rules(rules)
+            except ConfigErrors as mistakes:
+                errors.append(mistakes)
+                rules = ()
         elif not rules and self.default is None and self.greeting is None:
             hint = "give it 'rules', a 'default' or a 'greeting', as in default = \"Hello!\""
-            raise FieldError((), "would never say anything", hint)
+            raise FieldError((), "'reply' would never say anything", hint)
         framing = framing_of(self.framing)
-        script, errors = compile_script(
+        script, found = compile_script(
             Source(
                 framing=framing,
                 rules=rules,
@@ -100,13 +105,15 @@ class Reply(Factory[ReplyProtocol]):
                 too_long=self.too_long,
                 prompt=self.prompt,
                 first_state=self.first_state,
+                rules_known=not errors,
             )
         )
+        errors += (_located(error, file) for error in found)
         if isinstance(framing, Fixed) and self.max_size < framing.size:
             problem = f"is less than the {framing.size} bytes that every frame has"
             errors.append(FieldError(("max_size",), problem))
         if script is None or errors:
-            raise ExceptionGroup("options", [_located(error, file) for error in errors])
+            raise ExceptionGroup("options", errors)
         return script
 
 

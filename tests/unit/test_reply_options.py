@@ -81,7 +81,10 @@ def test_a_mistake_in_a_rule(rule, problem):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ("", "x.toml: would never say anything; give it 'rules', a 'default' or a 'greeting'"),
+        (
+            "",
+            "x.toml: 'reply' would never say anything; give it 'rules', a 'default' or a 'greeting'",
+        ),
         ("rules = []", "would never say anything"),
         ("defualt = 'x'", "x.toml:1: defualt: unknown key; did you mean 'default'?"),
         ("default = '{{rule.count}}'", "x.toml:1: default: unknown field {{rule.count}}"),
@@ -188,6 +191,16 @@ def test_mistakes_in_a_file_and_beside_it_each_have_their_place(tmp_path):
     assert any(line.startswith(f"{path}:6: rules[1].goto") for line in found)
 
 
+def test_mistakes_beside_a_file_that_cant_be_read_are_found_with_it():
+    found = mistakes(
+        "rules = 'none.toml'\ndefault = { reply = '{{x}}', goto = 'a' }\nprompt.b = '{{y}}'"
+    )
+    assert len(found) == 3  # and none about the states a and b, which the file may speak of
+    assert "none.toml" in found[0]
+    assert "x.toml:2: default.reply: unknown field {{x}}" in found[1]
+    assert "x.toml:3: prompt.b: unknown field {{y}}" in found[2]
+
+
 def test_a_file_of_rules_is_found_beside_the_configuration(tmp_path):
     (tmp_path / "rules.toml").write_text(RULE)
     (tmp_path / "tcpd.toml").write_text("rules = 'rules.toml'")
@@ -201,4 +214,6 @@ def test_the_command_line_is_enough_for_a_small_one():
     options = {"default": "You said {{input}}", "framing": "crlf", "max_size": "1KiB"}
     assert build(Reply, options, Place(CommandLine()), problems) is not None
     assert build(Reply, {}, Place(CommandLine("--option")), problems) is None
-    assert str(problems[0]).startswith("--option: would never say anything; give it 'rules'")
+    assert str(problems[0]).startswith(
+        "--option: 'reply' would never say anything; give it 'rules'"
+    )

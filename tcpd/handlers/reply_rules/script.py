@@ -40,6 +40,8 @@ class Source:
         too_long: the response to a frame that is too long.
         prompt: shown after the greeting and after each reply; or that of each state.
         first_state: the state that a session begins in.
+        rules_known: whether these are the rules; if they couldn't be read, nothing is said about
+            states that aren't there.
     """
 
     framing: Framing
@@ -49,6 +51,7 @@ class Source:
     too_long: Said
     prompt: str | Mapping[str, str]
     first_state: str
+    rules_known: bool = True
 
 
 def compile_script(source: Source) -> tuple[Script | None, list[FieldError]]:
@@ -144,7 +147,7 @@ class _Compiler:
         """
         if response.goto is not None:
             self.goals.add(response.goto)
-            if response.goto not in self.states:
+            if self.unknown(response.goto):
                 known = did_you_mean(response.goto, self.states) or self.known_states()
                 problem = f"no rule is for the state {response.goto!r}"
                 self.errors.append(FieldError((*path, "goto"), problem, known))
@@ -239,7 +242,7 @@ class _Compiler:
         templates = {}
         for state, text in each.items():
             path: Path = ("prompt",) if isinstance(prompt, str) else ("prompt", state)
-            if state and state not in self.states:
+            if state and self.unknown(state):
                 hint = did_you_mean(state, self.states) or self.known_states()
                 problem = f"no rule is for the state {state!r}"
                 self.errors.append(FieldError(path, problem, hint))
@@ -249,6 +252,9 @@ class _Compiler:
                 self.errors.append(FieldError(path, str(error)))
         self.templates += templates.values()
         return templates
+
+    def unknown(self, state: str) -> bool:
+        return self.source.rules_known and state not in self.states
 
     def known_states(self) -> str:
         return "known here: " + ", ".join(sorted(self.states))
