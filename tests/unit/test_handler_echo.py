@@ -44,7 +44,6 @@ def test_it_has_no_options_and_is_quiet_at_start():
     problems: list[ConfigError] = []
     assert isinstance(build(Echo, {}, Place(CommandLine()), problems), Echo)
     assert build(Echo, {"size": "1"}, Place(CommandLine()), problems) is None
-    assert [str(problem) for problem in problems] == [
-        "--option size: unknown key; known here: none"
-    ]
+    assert len(problems) == 1
+    assert str(problems[0]).startswith("--option size: unknown key")
     assert Echo.noisy is False

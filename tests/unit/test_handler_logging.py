@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import signal
 import stat
 from pathlib import Path
 
@@ -454,6 +455,14 @@ def test_a_symbolic_link_is_never_written_through(tmp_path, logged):
 
 def test_a_pipe_or_device_is_not_written_to(tmp_path):
     os.mkfifo(tmp_path / "pipe")
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it waits for a reader"))
+    signal.alarm(10)
+    try:
+        with pytest.raises(OSError, match="No such device"):
+            append(str(tmp_path / "pipe"), "x")
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     try:
         with pytest.raises(OSError, match="no regular file"):
@@ -485,7 +494,7 @@ def test_a_full_disk_loses_records_counts_them_and_says_so_once(tmp_path, logged
     # Two lines fitted, and what fitted of the third was taken back; then writing resumes.
     transport.tap("in", b"again")
     lines = path.read_text().splitlines()
-    assert [line.rpartition(" in ")[2] for line in lines] == [
+    assert [line.partition(" in ")[2] for line in lines] == [
         "0+10: 1234567890",
         "10+10: 1234567890",
         "520+5: again",
