@@ -358,6 +358,11 @@ class StreamTransport(tcp.Connection):
 
     # -- half-close --------------------------------------------------------------------------
 
+    def loseWriteConnection(self) -> None:
+        """Send what is queued, then no more; of a session that is over, nothing."""
+        if self.connected:
+            super().loseWriteConnection()
+
     def readConnectionLost(self, reason: Failure) -> None:
         """The peer sends no more: tell a protocol that asked for it, else finish what is queued."""
         self._peer_finished = True
