@@ -83,7 +83,7 @@ def test_a_mistake_in_a_rule(rule, problem):
     [
         (
             "",
-            "x.toml: 'reply' would never say anything; give it 'rules', a 'default' or a 'greeting'",
+            "x.toml: 'reply' would never say anything; give it 'rules', a 'default' or",
         ),
         ("rules = []", "would never say anything"),
         ("defualt = 'x'", "x.toml:1: defualt: unknown key; did you mean 'default'?"),
