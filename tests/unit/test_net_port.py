@@ -1,0 +1,360 @@
+"""Ports: who is accepted, when, and what each error of accept(2) does; sockets in files."""
+
+import errno
+import os
+import socket
+import stat
+from unittest import mock
+
+import pytest
+from helpers.net_loop import HandReactor
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory, Protocol
+
+from tcpd.errors import TcpdError
+from tcpd.net.network import Network
+from tcpd.net.port import BATCH, STARVED_RETRY, Acceptor
+
+
+class Quiet(Factory):
+    protocol = Protocol
+    noisy = False
+
+
+class Gate:
+    """An acceptor that notes what it is asked."""
+
+    def __init__(self, *, admits=True, fails=False):
+        self.admitting = admits
+        self.fails = fails
+        self.asked = []
+        self.accepted = []
+        self.gone = []
+
+    def doStart(self):
+        pass
+
+    def doStop(self):
+        pass
+
+    def admits(self, address):
+        self.asked.append(address)
+        return self.admitting
+
+    def accept(self, transport):
+        if self.fails:
+            raise RuntimeError("accept fails")
+        transport.protocol = Protocol()
+        transport.protocol.makeConnection(transport)
+        self.accepted.append(transport)
+
+    def abandoned(self, transport, reason):
+        self.gone.append((transport.close_cause, transport.getPeer()))
+
+
+@pytest.fixture
+def reactor():
+    reactor = HandReactor()
+    yield reactor
+    reactor.close()
+
+
+def listen(reactor, factory, **settings):
+    return Network(reactor).listenTCP(0, factory, interface="127.0.0.1", **settings)
+
+
+def connect(port):
+    return socket.create_connection(("127.0.0.1", port.getHost().port))
+
+
+def test_an_acceptor_is_asked_before_anything_is_built(reactor):
+    gate = Gate()
+    assert isinstance(gate, Acceptor)
+    port = listen(reactor, gate)
+    with connect(port) as client:
+        reactor.turn()
+        assert gate.asked == [IPv4Address("TCP", *client.getsockname())]
+        assert gate.accepted[0].getPeer() == gate.asked[0]
+
+
+def test_who_is_not_admitted_costs_nothing_but_a_close(reactor):
+    gate = Gate(admits=False)
+    port = listen(reactor, gate)
+    with connect(port) as client:
+        reactor.turn()
+        assert client.recv(1) == b""
+    assert not gate.accepted
+    assert reactor.readers == [port]
+
+
+def test_an_acceptor_that_fails_before_its_session_hears_that_it_is_over(reactor):
+    gate = Gate(fails=True)
+    port = listen(reactor, gate)
+    with mock.patch("tcpd.net.transport.StreamTransport.log") as log, connect(port):
+        reactor.turn()
+        assert log.failure.call_count == 1
+    assert [cause for cause, _ in gate.gone] == ["handler-failed"]
+    assert reactor.readers == [port]
+
+
+def test_a_factory_of_twisteds_that_refuses_or_fails_harms_only_its_connection(reactor):
+    factory = Quiet()
+    port = listen(reactor, factory)
+    factory.buildProtocol = mock.Mock(side_effect=[None, RuntimeError, Protocol()])
+    with connect(port) as refused, connect(port) as failed, connect(port):
+        with mock.patch("tcpd.net.port.Port.log") as log:
+            reactor.turn(3)
+        assert log.failure.call_count == 1
+        assert refused.recv(1) == failed.recv(1) == b""
+        assert len(reactor.readers) == 2
+
+
+def test_reasons_to_hold_back_count_once_each(reactor):
+    port = listen(reactor, Quiet())
+    port.hold("sessions")
+    port.hold("sessions")
+    port.hold("memory")
+    assert port not in reactor.readers
+    port.release("sessions")
+    assert port not in reactor.readers
+    port.release("memory")
+    assert port in reactor.readers
+
+
+def test_a_hold_in_the_midst_of_a_batch_stops_it(reactor):
+    gate = Gate()
+    port = listen(reactor, gate)
+    gate.admits = lambda address: port.hold("cap") or True
+    with connect(port), connect(port):
+        reactor.turn(3)
+        assert len(gate.accepted) == 1
+
+
+class Accepting:
+    """A listening socket whose accept says what the test wants."""
+
+    def __init__(self, real, *results):
+        self.results = list(results)
+        self.calls = 0
+        self.real = real
+
+    def accept(self):
+        self.calls += 1
+        if not self.results:
+            raise BlockingIOError
+        result = self.results.pop(0)
+        if isinstance(result, int):
+            raise OSError(result, os.strerror(result))
+        return result
+
+    def __getattr__(self, name):
+        return getattr(self.real, name)
+
+
+def faked(port, *results):
+    port.socket = Accepting(port.socket, *results)
+    return port.socket
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        errno.ECONNABORTED,
+        errno.EPERM,
+        errno.EPROTO,
+        errno.ENETDOWN,
+        errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ETIMEDOUT,
+    ],
+)
+def test_a_connection_that_failed_is_passed_over(reactor, code):
+    port = listen(reactor, Quiet())
+    accepting = faked(port, code, code)
+    assert port.doRead() is None
+    assert accepting.calls == 3
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+def test_out_of_descriptors_it_waits_and_says_so_once(reactor, code):
+    port = listen(reactor, Quiet())
+    faked(port, *[code] * 20)
+    with mock.patch("tcpd.net.port.Port.log") as log:
+        for _ in range(20):
+            port.doRead()
+            assert port not in reactor.readers
+            reactor.advance(STARVED_RETRY)
+            assert port in reactor.readers
+    assert log.warn.call_count == 1
+
+
+def test_a_released_descriptor_ends_the_wait_at_once(reactor):
+    gate = Gate()
+    port = listen(reactor, gate)
+    with connect(port):
+        reactor.turn()
+        real = port.socket
+        faked(port, errno.EMFILE)
+        port.doRead()
+        assert port not in reactor.readers
+        port.socket = real
+        gate.accepted[0].abortConnection()
+        reactor.turn()
+        assert port in reactor.readers
+    assert not reactor.getDelayedCalls()
+
+
+@pytest.mark.parametrize("code", [errno.EBADF, errno.EINVAL, errno.ENOTSOCK])
+def test_a_broken_listening_socket_closes_its_port(reactor, code):
+    port = listen(reactor, Quiet())
+    faked(port, code)
+    with mock.patch("tcpd.net.port.Port.log") as log:
+        why = port.doRead()
+    assert why.errno == code
+    assert log.critical.call_count == 1
+
+
+def test_a_batch_has_an_end(reactor):
+    port = listen(reactor, Quiet())
+    accepting = faked(port, *[errno.ECONNABORTED] * 3)
+    assert port._batch == BATCH
+    port.doRead()
+    assert accepting.calls == 4
+    assert port._batch == 1  # nobody came: the next one alone is asked for
+    accepting.results = []
+    port.doRead()
+    assert port._batch == 1
+
+
+def test_stopping_leaves_no_timer_and_no_reader(reactor):
+    port = listen(reactor, Quiet())
+    faked(port, errno.EMFILE)
+    port.doRead()
+    stopped = []
+    port.stopListening().addCallback(stopped.append)
+    reactor.advance(0)
+    assert stopped
+    assert not reactor.getDelayedCalls()
+    assert not reactor.readers
+
+
+def test_an_address_in_use_is_an_error_with_its_name(reactor):
+    port = listen(reactor, Quiet())
+    with pytest.raises(CannotListenError, match=str(port.getHost().port)):
+        Network(reactor).listenTCP(port.getHost().port, Quiet(), interface="127.0.0.1")
+
+
+def test_twisteds_default_backlog_is_made_longer(reactor):
+    with mock.patch("tcpd.net.network.Port") as kind:
+        network = Network(reactor)
+        network.listenTCP(0, Quiet(), 50)
+        network.listenTCP(0, Quiet(), 7)
+    assert [call.args[2] for call in kind.call_args_list] == [4096, 7]
+
+
+# -- sockets in files ------------------------------------------------------------------------
+
+
+def listen_unix(reactor, path, **settings):
+    return Network(reactor).listenUNIX(str(path), Quiet(), **settings)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
+def test_a_sockets_file_has_its_mode_whatever_the_umask(reactor, tmp_path, mode):
+    before = os.umask(0o077)
+    try:
+        listen_unix(reactor, tmp_path / "s", mode=mode)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(os.stat(tmp_path / "s").st_mode) == mode
+
+
+def test_a_sockets_file_is_never_wider_than_its_mode(reactor, tmp_path):
+    before = os.umask(0)
+    try:
+        with mock.patch("os.chmod"):  # the moment before it
+            listen_unix(reactor, tmp_path / "s", mode=0o600)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(os.stat(tmp_path / "s").st_mode) == 0o600
+
+
+def test_a_socket_that_nobody_listens_to_is_taken_over(reactor, tmp_path):
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "s"))
+        dead.listen()
+    listen_unix(reactor, tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "s"))
+
+
+def test_a_socket_in_use_is_left_alone(reactor, tmp_path):
+    with socket.socket(socket.AF_UNIX) as alive:
+        alive.bind(str(tmp_path / "s"))
+        alive.listen()
+        with pytest.raises(CannotListenError, match="Address already in use"):
+            listen_unix(reactor, tmp_path / "s")
+    assert (tmp_path / "s").exists()
+
+
+def test_a_file_that_is_no_socket_is_left_alone(reactor, tmp_path):
+    (tmp_path / "s").write_text("precious")
+    with pytest.raises(CannotListenError):
+        listen_unix(reactor, tmp_path / "s")
+    assert (tmp_path / "s").read_text() == "precious"
+
+
+def test_the_file_goes_with_its_port(reactor, tmp_path):
+    port = listen_unix(reactor, tmp_path / "s", wantPID=True)
+    port.stopListening()
+    reactor.advance(0)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_somebody_else_has_put_there_stays(reactor, tmp_path):
+    port = listen_unix(reactor, tmp_path / "s")
+    os.unlink(tmp_path / "s")
+    (tmp_path / "s").write_text("somebody else's")
+    port.stopListening()
+    reactor.advance(0)
+    assert (tmp_path / "s").read_text() == "somebody else's"
+
+
+def test_a_socket_that_was_handed_to_us_keeps_its_file(reactor, tmp_path):
+    with socket.socket(socket.AF_UNIX) as given:
+        given.bind(str(tmp_path / "s"))
+        given.listen()
+        port = Network(reactor).adoptStreamPort(given.fileno(), socket.AF_UNIX, Quiet())
+        port.stopListening()
+        reactor.advance(0)
+    assert (tmp_path / "s").exists()
+
+
+def test_an_abstract_address_has_no_file(reactor):
+    name = f"\0tcpd-test-{os.getpid()}"
+    port = listen_unix(reactor, name)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(name)
+    assert repr(port).startswith("<unix port @tcpd-test-")
+
+
+# -- the facade ------------------------------------------------------------------------------
+
+
+def test_a_reactor_that_cannot_watch_descriptors_is_refused():
+    from twisted.internet.task import Clock
+
+    with pytest.raises(TcpdError, match="Clock can't watch descriptors"):
+        Network(Clock())
+
+
+def test_the_facade_is_the_reactor_in_all_else(reactor):
+    from twisted.internet.interfaces import IReactorFDSet
+
+    network = Network(Network(reactor))
+    assert IReactorFDSet.providedBy(network)
+    assert network.seconds() == reactor.seconds()
+    assert network._real_reactor() is reactor
+    with pytest.raises(AttributeError):
+        network.no_such_thing  # noqa: B018
