@@ -16,13 +16,16 @@ Rules:
 from __future__ import annotations
 
 import random
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Literal, TypeVar
 
 from twisted.application.internet import ClientService
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, clientFromString
 from twisted.internet.error import NoProtocol
 from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
+from twisted.internet.task import deferLater
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -35,9 +38,10 @@ from tcpd.events import Bus, ConnectorChanged
 from tcpd.net.network import Network
 from tcpd.net.tls import ClientTLS
 from tcpd.serving import Arrival, Serving
-from tcpd.session import Origin
+from tcpd.session import Origin, Session
 from tcpd.units import format_duration
 
+T = TypeVar("T")
 CONNECT_TIMEOUT = 30  # seconds; Twisted's own default
 State = Literal["idle", "connecting", "connected", "retrying", "gave-up", "stopped"]
 
@@ -92,6 +96,7 @@ class Connector(ClientService):
         self._row = 0  # how many pauses there were in a row
         self._connected_at = 0.0
         self._giving_up: Any = None
+        self._amid = False
         if isinstance(endpoint, str):
             target = ClientEndpoint.parse(endpoint)
             self._target = target.address
@@ -105,7 +110,7 @@ class Connector(ClientService):
             bus=self._bus,
             clock=reactor,
         )
-        self._serving = Serving(origin, factory)
+        self._serving = _Handover(origin, factory, self.amid)
         super().__init__(
             _Tries(endpoint, self), self._serving, retryPolicy=self._pause, clock=reactor
         )
@@ -126,18 +131,30 @@ class Connector(ClientService):
         Returns:
             A Deferred that fires when the connection is closed.
         """
+        if self._amid:
+            return deferLater(self._reactor, 0).addCallback(lambda _: self.stopService())
         if not self.running:
-            return super().stopService()
+            return self._outside(super().stopService())
         if self._giving_up is not None:
             self._giving_up.cancel()
             self._giving_up = None
         if self.state != "gave-up":
             self._change("stopped", "stops")
-        return super().stopService().addBoth(self._stopped)
+        return self._outside(super().stopService()).addBoth(self._stopped)
 
     def _stopped(self, result: Any) -> Any:
         self._serving.doStop()
         return result
+
+    def _outside(self, result: Deferred[T]) -> Deferred[T]:
+        """Return a Deferred with the same result, which fires in a turn of its own.
+
+        ClientService fires its own from inside its state machine, which then refuses whatever a
+        callback asks of the service, be it no more than `await service.stopService()`.
+        """
+        outside: Deferred[T] = Deferred()
+        result.addBoth(lambda value: self._reactor.callLater(0, outside.callback, value))
+        return outside
 
     def whenConnected(self, failAfterFailures: int | None = None) -> Deferred[IProtocol]:  # noqa: N803
         """Return the handler's protocol of this connection, or of the next one.
@@ -150,7 +167,20 @@ class Connector(ClientService):
             try, with `NoProtocol` if the handler refused the connection, or with `CancelledError`
             when the service stops.
         """
-        return super().whenConnected(failAfterFailures).addCallback(_handler_protocol)
+        connected = super().whenConnected(failAfterFailures)
+        return self._outside(connected.addCallback(_handler_protocol))
+
+    @contextmanager
+    def amid(self) -> Iterator[None]:
+        """Mark what ClientService can't be stopped in; a stop then waits for the next turn.
+
+        The handler's `connectionMade` is such a place, and whoever hears of a change of state.
+        """
+        before, self._amid = self._amid, True
+        try:
+            yield
+        finally:
+            self._amid = before
 
     def connected(self) -> None:
         """Note that a try has succeeded."""
@@ -213,7 +243,8 @@ class Connector(ClientService):
         report(
             "connector {connector} {text}", connector=self.name, text=text, record=event.fields()
         )
-        self._bus.emit(event)
+        with self.amid():
+            self._bus.emit(event)
 
 
 def pause(reconnect: Reconnect, attempt: int, chance: float) -> float:
@@ -269,6 +300,20 @@ def client_endpoint(
         why = str(error) if isinstance(error, ValueError) else repr(error)
         raise TcpdError(f"{target.text!r} is no endpoint: {why}") from error
     return endpoint
+
+
+class _Handover(Serving):
+    """Serves connections as any listener does, and marks the time in which the handler is built."""
+
+    def __init__(
+        self, origin: Origin, factory: Any, amid: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        super().__init__(origin, factory)
+        self._amid = amid
+
+    def start(self, session: Session, transport: Any) -> Any:
+        with self._amid():
+            return super().start(session, transport)
 
 
 @implementer(IStreamClientEndpoint)

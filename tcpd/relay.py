@@ -131,6 +131,8 @@ class Relay:
         self._ended = True
         # One of ours may be below another package's; it knows best.
         self._blame(getattr(self._transport, "close_cause", ""))
+        if getattr(self._transport, "disconnecting", False):
+            self._blame("handler-closed")  # or whoever else on our side holds the real transport
         self._blame("peer-closed" if reason.check(ConnectionDone) else "lost")
         if not self.bytes_in:
             self._look_at_peer()

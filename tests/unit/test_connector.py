@@ -66,7 +66,7 @@ class House:
 
     def __init__(self, reconnect=STEADY, factory=None):
         self.clock, self.endpoint, self.events = Clock(), Scripted(), []
-        bus = Bus()
+        self.bus = bus = Bus()
         bus.subscribe(ConnectorChanged, lambda event: self.events.append(event.state))
         self.sessions = []
         for kind in (SessionOpened, SessionClosed):
@@ -87,6 +87,7 @@ class House:
 
     def next_pause(self):
         """Let time pass until the next try; returns how many seconds that took."""
+        self.clock.advance(0)
         (call,) = self.clock.getDelayedCalls()
         seconds = call.getTime() - self.clock.seconds()
         before = self.tried
@@ -220,6 +221,7 @@ def test_stopping_while_it_connects_cancels_the_try() -> None:
     house = House()
     waiting = house.connector.whenConnected()
     stopping = house.connector.stopService()
+    house.clock.advance(0)
     assert stopping.called
     assert house.events == ["connecting", "stopped"]
     waiting.addErrback(lambda failure: failure.trap(CancelledError))
@@ -229,7 +231,9 @@ def test_stopping_while_it_connects_cancels_the_try() -> None:
 def test_stopping_while_it_waits_ends_the_wait() -> None:
     house = House()
     house.endpoint.refuse()
-    assert house.connector.stopService().called
+    stopping = house.connector.stopService()
+    house.clock.advance(0)
+    assert stopping.called
     assert house.events == ["connecting", "retrying", "stopped"]
     assert house.clock.getDelayedCalls() == []
 
@@ -239,11 +243,58 @@ def test_stopping_while_connected_closes_and_waits_for_the_end() -> None:
     lose = house.endpoint.accept()
     stopping = house.connector.stopService()
     assert house.endpoint.transport.disconnecting
-    assert not stopping.called
     lose()
+    assert not stopping.called
+    house.clock.advance(0)
     assert stopping.called
     assert house.events == ["connecting", "connected", "stopped"]
     assert house.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("state", ["connected", "retrying", "gave-up"])
+def test_who_hears_of_a_change_of_state_may_stop_it(state: str) -> None:
+    house = House(replace(STEADY, tries=2))
+    stopped = []
+
+    def stop(event: ConnectorChanged) -> None:
+        if event.state == state and not stopped:
+            house.connector.stopService().addCallback(stopped.append)
+
+    house.bus.subscribe(ConnectorChanged, stop)
+    house.endpoint.refuse()
+    if state != "retrying":
+        house.next_pause()
+        if state == "connected":
+            house.endpoint.accept()
+        else:
+            house.endpoint.refuse()
+    house.clock.advance(0)
+    if state == "connected":
+        assert house.endpoint.transport.disconnecting
+    else:
+        house.clock.advance(0)
+        assert stopped == [None]
+        assert house.clock.getDelayedCalls() == []
+    assert not house.connector.running
+
+
+def test_callbacks_may_ask_the_service_for_more() -> None:
+    house = House()
+    done = []
+
+    async def use() -> None:
+        await house.connector.whenConnected()
+        stopping = house.connector.stopService()
+        lose()
+        await stopping
+        await house.connector.stopService()
+        done.append(True)
+
+    Deferred.fromCoroutine(use())
+    lose = house.endpoint.accept()
+    for _ in range(3):
+        house.clock.advance(0)
+    assert done == [True]
 
 
 def test_what_is_stopped_twice_or_never_started_says_nothing() -> None:
@@ -272,6 +323,7 @@ def test_when_connected_gives_the_handlers_own_protocol() -> None:
     house.connector.whenConnected().addCallback(heard.append)
     house.endpoint.accept()
     house.connector.whenConnected().addCallback(heard.append)
+    house.clock.advance(0)
     assert [type(each) for each in heard] == [Mine, Mine]
     assert heard[0] is heard[1]
 
@@ -286,6 +338,7 @@ def test_when_connected_fails_if_the_handler_refused() -> None:
     house.endpoint.accept()
     caught = []
     waiting.addErrback(caught.append)
+    house.clock.advance(0)
     assert caught[0].check(NoProtocol)
 
 
@@ -294,6 +347,7 @@ def test_when_connected_fails_after_as_many_tries_as_were_asked_for() -> None:
     caught = []
     house.connector.whenConnected(failAfterFailures=1).addErrback(caught.append)
     house.endpoint.refuse()
+    house.clock.advance(0)
     assert caught[0].check(ConnectionRefusedError)
 
 
@@ -327,6 +381,7 @@ def test_the_factory_starts_and_stops_with_the_service_not_with_each_try() -> No
         house.next_pause()
     assert Loud.told == ["start"]
     house.connector.stopService()
+    house.clock.advance(0)
     assert Loud.told == ["start", "stop"]
 
 
