@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from twisted.logger import Logger
 
 from tcpd.events import SessionClosed
 from tcpd.units import format_duration
 
+# Not an attribute of the class: what such a logger calls itself is the class, whatever it is told.
+log = Logger(namespace="tcpd.access")
+
 
 class AccessLog:
     """Subscribes to `SessionClosed` and writes each to the daemon's log, under `tcpd.access`."""
 
-    log: ClassVar[Logger] = Logger(namespace="tcpd.access")
-
     def __call__(self, event: SessionClosed) -> None:
         """Write one session's line."""
         who = event.identity
-        self.log.info(
+        log.info(
             "{peer} -> {listener} ({handler}): {bytes_in} bytes in, {bytes_out} out, {duration},"
             " {reason} [{session}]",
             peer=who.peer,

@@ -4,6 +4,7 @@ Rules:
 - An event is one line; the traceback of a failure follows it, indented, in text, and stands inside
   the object in JSON.
 - No control character comes out raw, whatever stands in the event.
+- It is bounded: of a message, or a line of a traceback, `LIMIT` characters come out.
 - An event may carry `record`, a dict: JSON then has its entries as keys of their own.
 """
 
@@ -16,9 +17,14 @@ from typing import Any
 
 from twisted.logger import LogEvent, LogLevel, formatEvent
 
-from tcpd.escape import one_line
+from tcpd.escape import escape_bytes, one_line
 
 Formatter = Callable[[LogEvent], str]
+
+# Enough for whatever people read; an exception may quote a peer's megabytes.
+LIMIT = 8000
+# Of a traceback that is longer than twice this, so many lines from either end come out.
+LINES = 100
 
 # syslog(3): what journald reads at the start of a line (sd-daemon(3)).
 _PRIORITIES = {
@@ -52,11 +58,11 @@ def format_json(event: LogEvent) -> str:
     }
     failure = event.get("log_failure")
     if failure is not None:
-        record["error"] = failure.getErrorMessage()
-        record["traceback"] = failure.getTraceback()
+        record["error"] = _bounded(failure.getErrorMessage())
+        record["traceback"] = "\n".join(_traceback_lines(failure))
     for key, value in event.get("record", {}).items():
         record.setdefault(key, value)
-    return json.dumps(record, default=str) + "\n"
+    return json.dumps(record, default=_shown) + "\n"
 
 
 def _time(event: LogEvent) -> str:
@@ -73,12 +79,29 @@ def _message(event: LogEvent) -> str:
     failure = event.get("log_failure")
     if failure is not None:
         text = f"{text}: {failure.type.__name__}: {failure.getErrorMessage()}"
-    return one_line(text)
+    return one_line(_bounded(text))
 
 
 def _traceback(event: LogEvent) -> str:
     failure = event.get("log_failure")
     if failure is None:
         return ""
-    lines = failure.getTraceback().rstrip("\n").split("\n")
-    return "".join(f"\n    {one_line(line)}" for line in lines)
+    return "".join(f"\n    {one_line(line)}" for line in _traceback_lines(failure))
+
+
+def _traceback_lines(failure: Any) -> list[str]:
+    """Return the lines of a traceback; of many, the first and the last, which tell most."""
+    lines = [_bounded(line) for line in failure.getTraceback().rstrip("\n").split("\n")]
+    if len(lines) > 2 * LINES:
+        left_out = f"({len(lines) - 2 * LINES} lines left out)"
+        lines = [*lines[:LINES], left_out, *lines[-LINES:]]
+    return lines
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= LIMIT else f"{text[:LIMIT]}... ({len(text) - LIMIT} more)"
+
+
+def _shown(value: object) -> str:
+    """Return what JSON knows no form for, as a text."""
+    return escape_bytes(value) if isinstance(value, bytes) else str(value)

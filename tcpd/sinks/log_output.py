@@ -2,7 +2,9 @@
 
 Rules:
 - A file is created 0640, appended to, and never reached through a symbolic link.
-- What can't be written (a full disk) is lost and counted; the next line that can says how many.
+- What can't be written (a full disk, a reader that doesn't read) is lost and counted; the next
+  line that can be written says how many, in the log's own format.
+- It never waits for long: a log must not stall what it reports on.
 - Nothing here raises, for a log must not end what it reports on.
 """
 
@@ -10,7 +12,9 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TextIO
@@ -26,6 +30,10 @@ from zope.interface import implementer
 
 from tcpd.errors import TcpdError
 from tcpd.sinks.log_format import Formatter, format_journal, format_json, format_text
+
+# Seconds that a reader may take to make room, as in a burst of lines; once it has failed to, it
+# gets none until it has.
+PATIENCE = 0.1
 
 
 def runs_under_journald(environ: Mapping[str, str], stream: TextIO) -> bool:
@@ -45,6 +53,7 @@ def open_log_file(path: Path) -> TextIO:
     """
     try:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags |= os.O_NONBLOCK  # a FIFO that nobody reads is an error, and nothing to wait for
         descriptor = os.open(path, flags, 0o640)
     except OSError as error:
         if error.errno == errno.ELOOP:
@@ -80,7 +89,7 @@ class LogOutput:
         try:
             text = self._format(event)
             if self.lost:
-                text = f"({self.lost} log lines before this one could not be written)\n{text}"
+                text = self._format(self._loss()) + text
             if self._broken_off:
                 text = "\n" + text
             self._stream.flush()
@@ -90,11 +99,27 @@ class LogOutput:
         else:
             self.lost = 0
 
+    def _loss(self) -> LogEvent:
+        return {
+            "log_time": time.time(),
+            "log_level": LogLevel.warn,
+            "log_namespace": __name__,
+            "log_format": "log records lost before this one, since they could not be"
+            " written: {lost}",
+            "lost": self.lost,
+            "record": {"lost": self.lost},
+        }
+
     def _write(self, data: bytes) -> None:
         """Write past any buffer, so that what failed leaves nothing behind to come out later."""
         descriptor = self._stream.fileno()
+        ready = select.poll()
+        ready.register(descriptor, select.POLLOUT)
         while data:
-            written = os.write(descriptor, data)
+            if not ready.poll(0 if self.lost else PATIENCE * 1000):
+                raise BlockingIOError
+            # As much as a pipe or socket that is ready takes at once (pipe(7)).
+            written = os.write(descriptor, data[: select.PIPE_BUF])
             data = data[written:]
             self._broken_off = bool(data)
 
