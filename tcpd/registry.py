@@ -296,12 +296,19 @@ def _is_handler(found: Any) -> bool:
     return _is_factory(found) or (inspect.isclass(found) and IProtocol.implementedBy(found))
 
 
+def _factory_for(protocol: type[Any]) -> Any:
+    """Return a factory that builds a protocol for each connection."""
+    factory: Any = Factory.forProtocol(protocol)
+    factory.noisy = False  # our listeners say when they start
+    return factory
+
+
 def _handler(name: str, found: Any) -> HandlerClass:
     """Return what was found as a handler, or say why it is none."""
     summary = (inspect.getdoc(found) or "").partition("\n")[0]
     if inspect.isclass(found) and IProtocol.implementedBy(found):
         return HandlerClass(
-            name=name, summary=summary, options=None, _make=lambda: Factory.forProtocol(found)
+            name=name, summary=summary, options=None, _make=partial(_factory_for, found)
         )
     if inspect.isclass(found) and _is_factory(found):
         options = found if dataclasses.is_dataclass(found) else None

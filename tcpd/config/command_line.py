@@ -53,7 +53,9 @@ class Overlay:
         """Return the flag that gave a value, or the place in the file."""
         flag = self._flag(path)
         if flag is not None:
-            return " ".join(filter(None, [self.given[flag], dotted(path[len(flag) :])]))
+            # A flag's own words come one by one, so an index would tell nobody anything.
+            keys = [key for key in path[len(flag) :] if isinstance(key, str)]
+            return " ".join(filter(None, [self.given[flag], dotted(keys)]))
         return self.below.where(path) if self.below else "the command line"
 
     def is_words(self, path: Path_) -> bool:

@@ -93,9 +93,9 @@ def test_a_handler_in_a_file_of_this_directory() -> None:
         ),
         (
             ["--listen", "tcp:x"],
-            "tcpd: --listen [0]: 'tcp:x' is no endpoint: port: expected a port",
+            "tcpd: --listen: 'tcp:x' is no endpoint: port: expected a port",
         ),
-        (["--listen", "nosuch:1"], "tcpd: --listen [0]: no kind of endpoint is called 'nosuch'"),
+        (["--listen", "nosuch:1"], "tcpd: --listen: no kind of endpoint is called 'nosuch'"),
         (["--handler", "ecoh"], "tcpd: --handler: no handler 'ecoh'; did you mean 'echo'?"),
         (
             ["--handler", "no.py:A"],
