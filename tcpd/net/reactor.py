@@ -41,7 +41,7 @@ class _LazyLogContext(dict[str, Any]):
     __slots__ = ("serving",)
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(context.defaultContextDict[log.ILogContext])  # an empty one counts as none
         self.serving: Any = None
 
     def made(self) -> dict[str, Any]:
