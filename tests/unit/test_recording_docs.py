@@ -15,7 +15,7 @@ from tcpd.fields import CommandLine, Place, build, keys_of
 from tcpd.handlers.logging import RECORD_SIZE, Logging
 from tcpd.handlers.recording import PLACEHOLDERS, Record, file_lines
 
-PAGE = (Path(__file__).parents[2] / "docs" / "logging.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "recording.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 RECORD = Record(
     at=datetime(2026, 1, 31, 12, 0, 0, 250_000, UTC).timestamp(),
