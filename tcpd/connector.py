@@ -194,7 +194,7 @@ class Connector(ClientService):
         if not self.running:
             return
         self.failures += 1
-        why = escape_text(failure.getErrorMessage(), limit=200)
+        why = escape_text(failure.getErrorMessage().rstrip("."), limit=200)
         if self._reconnect.tries is not None and self.failures >= self._reconnect.tries:
             tries = "1 try" if self.failures == 1 else f"{self.failures} tries"
             self._change("gave-up", f"gives up {self._target} after {tries}: {why}")

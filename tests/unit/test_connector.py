@@ -24,7 +24,7 @@ from tcpd.events import Bus, ConnectorChanged, SessionClosed, SessionOpened
 from tcpd.units import Seconds
 
 STEADY = Reconnect(initial=Seconds(1), max=Seconds(8), factor=2.0, jitter=0.0)
-REFUSED = "Connection was refused by other side."
+REFUSED = "Connection was refused by other side"
 
 
 @implementer(IStreamClientEndpoint)
