@@ -12,7 +12,8 @@
 - Its ports and connections are tcpd's own.
 """
 
-# Most of the methods of Twisted that are called here have no annotations.
+# Most of the methods of Twisted that are called here have no annotations; its names are kept.
+# ruff: noqa: N803
 # mypy: disable-error-code="no-untyped-call"
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from typing import Any
 
 from twisted.internet import epollreactor
 from twisted.internet.base import _topHandler
-from twisted.internet.main import installReactor
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST, installReactor
 from twisted.python import context, log
+from twisted.python.failure import Failure
 
 from tcpd.net.loop import Flushable
 from tcpd.net.network import StreamReactor
@@ -33,6 +36,10 @@ from tcpd.net.transport import LEAN_KINDS
 
 # Events taken in one turn; the rest stay in the kernel's list. A turn must not keep timers waiting.
 MAX_EVENTS = 1024
+
+
+_DONE = Failure(CONNECTION_DONE)
+_KNOWN = {ConnectionDone: _DONE, ConnectionLost: Failure(CONNECTION_LOST)}
 
 
 class _LazyLogContext(dict[str, Any]):
@@ -126,9 +133,9 @@ class EPollReactor(StreamReactor, epollreactor.EPollReactor):
         lean = LEAN_KINDS
         try:
             for descriptor, event in events:
-                selectable: Any = selectables.get(descriptor)
-                if selectable is None:
+                if descriptor not in selectables:
                     continue  # gone since the kernel listed it
+                selectable = selectables[descriptor]
                 lazy.serving = selectable
                 try:
                     kind: type = selectable.__class__
@@ -145,6 +152,19 @@ class EPollReactor(StreamReactor, epollreactor.EPollReactor):
             del contexts[depth:]
 
     doIteration = doPoll  # noqa: N815
+
+    def _disconnectSelectable(
+        self, selectable: Any, why: Any, isRead: bool, *defaults: Any
+    ) -> None:
+        """End a selectable for a reason; ours sign off from the reactor themselves."""
+        kind: type = selectable.__class__
+        if kind not in LEAN_KINDS:
+            super()._disconnectSelectable(selectable, why, isRead, *defaults)
+        elif why.__class__ is ConnectionDone and isRead:
+            self.removeReader(selectable)
+            selectable.readConnectionLost(_DONE)
+        else:
+            selectable.connectionLost(_KNOWN.get(why.__class__) or Failure(why))
 
     def _flush_all(self) -> None:
         unflushed = self._unflushed

@@ -365,6 +365,9 @@ class StreamTransport(tcp.Connection):
 
     def readConnectionLost(self, reason: Failure) -> None:
         """The peer sends no more: tell a protocol that asked for it, else finish what is queued."""
+        if not self.connected:  # an attempt to connect that came to nothing
+            self.connectionLost(reason)
+            return
         self._peer_finished = True
         half_closeable = IHalfCloseableProtocol(self.protocol, None)
         if half_closeable is not None:
@@ -488,9 +491,9 @@ class StreamTransport(tcp.Connection):
     def _settle_cause(self, reason: Failure) -> None:
         if self.close_cause:
             return
-        if reason.check(ConnectionDone):
+        if isinstance(reason.value, ConnectionDone):
             self.close_cause = "peer-closed" if self._peer_finished else "handler-closed"
-        elif reason.check(ConnectionAborted):
+        elif isinstance(reason.value, ConnectionAborted):
             self.close_cause = "handler-aborted"
         else:
             self.close_cause = "lost"
@@ -520,7 +523,7 @@ class StreamTransport(tcp.Connection):
         self.dataBuffer = b""
         self.offset = 0
         # After a failure the peer gets a reset: it must not take what it has for the whole.
-        failed = self.close_cause == "handler-failed" or reason.check(ConnectionAborted)
+        failed = self.close_cause == "handler-failed" or isinstance(reason.value, ConnectionAborted)
         self._closeSocket(not failed)
         protocol = self.protocol
         del self.protocol, self.socket, self.fileno
