@@ -18,7 +18,7 @@ from bench.machine import machine_facts
 from bench.process import ServerError
 from bench.rounds import take_turns
 from bench.run_file import Run
-from bench.tables import as_text, case_tables, target_rows
+from bench.tables import as_text, case_tables, quietness, target_rows
 from bench.tools import ToolError, make_tools
 
 ROUNDS = 8
@@ -94,6 +94,7 @@ def show(run: Run) -> None:
     figures = Figures(run.samples)
     for name, value in run.machine.items():
         print(f"{name}: {value}")
+    print(f"quiet: {quietness(figures)}")
     for title, rows in case_tables(figures):
         print(f"\n{title}\n{as_text(rows)}")
     targets = list(target_rows(figures))

@@ -84,8 +84,11 @@ CASES: tuple[Case, ...] = (
         connections=CONNECTING_AT_ONCE,
         unit="connections",
     ),
-    _messages("tls", 1024, 50),
-    _messages("tls", 100 * 1024, 50),
+    *(
+        _messages("tls", size, connections)
+        for size in (1024, 100 * 1024)
+        for connections in (1, 50)
+    ),
     Case(
         name="handshakes",
         title=f"TLS handshake, echo of one byte, close; {CONNECTING_AT_ONCE} at once",

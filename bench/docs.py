@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.chart import chart
 from bench.figures import Figures
 from bench.run_file import Run
-from bench.tables import as_markdown, case_tables, summary_rows, target_rows
+from bench.tables import as_markdown, case_tables, quietness, summary_rows, target_rows
 
 START = "<!-- figures: written by python -m bench --docs -->"
 END = "<!-- end of figures -->"
@@ -45,12 +45,13 @@ def section(run: Run, drawing: str) -> str:
     """Return a run's figures in Markdown."""
     figures = Figures(run.samples)
     machine = "\n".join(f"- {name}: {value}" for name, value in run.machine.items())
+    measured = f"{figures.rounds} rounds, {run.seconds:g} s a measurement; {quietness(figures)}"
     details = "\n\n".join(
         f"### {title}\n\n{as_markdown(rows)}" for title, rows in case_tables(figures)
     )
     return "\n\n".join(
         (
-            f"Measured on {run.date}: {figures.rounds} rounds, {run.seconds:g} s a measurement.",
+            f"Measured on {run.date}: {measured} (median).",
             machine,
             f"![tcpd beside other servers]({drawing})",
             "## In short",

@@ -26,6 +26,10 @@ def figure(values: Iterable[float]) -> Figure | None:
     return Figure(median=median(ordered), least=ordered[0], most=ordered[-1])
 
 
+def _rate(sample: Sample) -> float:
+    return sample.rate
+
+
 class Figures:
     """The figures of a run.
 
@@ -41,6 +45,11 @@ class Figures:
         """How many rounds there were."""
         return len({sample.round for sample in self._samples})
 
+    @property
+    def waited(self) -> float:
+        """How much of the time servers and load had to wait for their cores: the median."""
+        return median([sample.waited for sample in self._samples] or [0.0])
+
     def servers(self, case: str) -> list[str]:
         """Return the names of the servers that were measured in a case."""
         return list(dict.fromkeys(each.server for each in self._samples if each.case == case))
@@ -49,15 +58,17 @@ class Figures:
         """Return one figure of a server in a case; None if it wasn't measured."""
         return figure(what(each) for each in self._of(case, server))
 
-    def ratio(self, case: str, server: str, other: str) -> Figure | None:
-        """Return by how many times a server was as fast as another, round by round.
+    def ratio(
+        self, case: str, server: str, other: str, what: Callable[[Sample], float] = _rate
+    ) -> Figure | None:
+        """Return by how many times one figure, the speed, is a server's of another's, by rounds.
 
         Returns:
             None if they weren't measured in one round.
         """
-        others = {each.round: each.rate for each in self._of(case, other)}
+        others = {each.round: what(each) for each in self._of(case, other)}
         return figure(
-            each.rate / others[each.round]
+            what(each) / others[each.round]
             for each in self._of(case, server)
             if others.get(each.round)
         )

@@ -49,6 +49,10 @@ def bind(pid: int, core: int | None) -> None:
         os.sched_setaffinity(pid, {core})
 
 
+def _given_path() -> list[str]:
+    return [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
+
+
 class Server:
     """A running server; a context that ends it.
 
@@ -71,7 +75,7 @@ class Server:
             self._process = subprocess.Popen(
                 command,
                 cwd=log.parent,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), *_given_path()))},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from bench.cases import CASES, Case
 from bench.contestants import CONTESTANTS, TCPD
@@ -93,6 +93,11 @@ def target_rows(figures: Figures) -> Iterator[Row]:
         )
 
 
+def quietness(figures: Figures) -> str:
+    """Return, for people, how quiet the machine was."""
+    return f"other processes had the servers' and the load's cores {figures.waited:.0%} of the time"
+
+
 def number(found: Figure | None) -> str:
     """Return a figure's median as a whole number."""
     return ABSENT if found is None else f"{found.median:,.0f}"
@@ -103,11 +108,10 @@ def times(found: Figure | None) -> str:
     return ABSENT if found is None else f"{found.median:.2f}x"
 
 
-def spread(found: Figure | None, shown: object = number) -> str:
+def spread(found: Figure | None, shown: Callable[[Figure | None], str] = number) -> str:
     """Return a figure's least and most."""
     if found is None:
         return ABSENT
-    assert callable(shown)
     low, high = (Figure(median=each, least=0, most=0) for each in (found.least, found.most))
     return f"{shown(low)} to {shown(high)}"
 
