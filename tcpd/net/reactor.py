@@ -30,9 +30,9 @@ from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST, installReact
 from twisted.python import context, log
 from twisted.python.failure import Failure
 
+from tcpd.net.hot_path import LEAN_KINDS
 from tcpd.net.loop import Flushable
 from tcpd.net.network import StreamReactor
-from tcpd.net.transport import LEAN_KINDS
 
 # Events taken in one turn; the rest stay in the kernel's list. A turn must not keep timers waiting.
 MAX_EVENTS = 1024

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ssl
 import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -274,11 +275,20 @@ def _load_chain(context: ssl.SSLContext, certificate: Path, key: Path | None, ch
 
 
 def _load_authorities(context: ssl.SSLContext, path: Path) -> None:
-    _readable(path, "authorities")
-    try:
-        context.load_verify_locations(path)
-    except ssl.SSLError as error:
-        raise TcpdError(f"authorities {path}: no certificate in PEM is in it") from error
+    """Trust the certificates in a PEM file, or in a directory's `.pem` files that hold any."""
+    if path.is_dir():
+        files = sorted(path.glob("*.pem"))
+    else:
+        _readable(path, "authorities")
+        files = [path]
+    found = False
+    for file in files:
+        with suppress(OSError):  # an SSLError is one, too
+            context.load_verify_locations(file)
+            found = True
+    if not found:
+        place = "a .pem file in it" if path.is_dir() else "it"
+        raise TcpdError(f"authorities {path}: no certificate in PEM is in {place}")
 
 
 def _readable(path: Path, what: str) -> None:

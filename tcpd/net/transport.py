@@ -3,8 +3,8 @@
 `StreamTransport` is what every tcpd transport is made of; `tcpd.net.sockets` and
 `tcpd.net.tls_transport` put the sockets under it. Its rules:
 
-- Reading and writing know the socket by `recv` and `send` alone, so TLS, or a compiled twin of
-  this file, changes nothing else. The hot path is `doRead`, `write` and `flush`.
+- Reading and writing know the socket by `recv` and `send` alone, so TLS changes nothing else.
+  What every message passes through is in `tcpd.net.hot_path`.
 - What a handler writes while one of its callbacks runs leaves with one `send` when the callback
   returns. At any other time it leaves at the end of the loop's turn. What the kernel doesn't take
   stays in Twisted's own buffer, and `doWrite` sends it; order and producers are Twisted's.
@@ -32,21 +32,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, ClassVar, Protocol, cast
 
-from twisted.internet import tcp
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from tcpd.net.loop import Loop, loop_of
+from tcpd.net.causes import cause_of_end, cause_of_error
+from tcpd.net.hot_path import HotPath
 
-# One read takes up to this much. It is as large as it can be without glibc's malloc asking the
-# kernel for fresh pages for every single read, which it does from 128 KiB on: measured, 256 KiB
-# made all but the largest messages three times slower, and 64 KiB costs messages of 100 KiB a
-# fifth of their speed.
-READ_SIZE = 124 * 1024
 # Two reads' worth: the answer to one may be queued whole, and the next already be there, so that a
 # peer that does read is not held by a single read, and one that doesn't costs no more than this.
 HIGH_WATER = 256 * 1024
@@ -55,14 +50,6 @@ LOW_WATER = 64 * 1024
 # A producer that is silent for so long after the peer's end of stream counts as finished. It may
 # be another connection that will never speak again, and whose owner only waits for our end.
 PRODUCER_GRACE = 10.0
-
-# The classes whose doRead lets nothing through that a handler raises, so a reactor may call it
-# without much ado. A set, since asking a set is cheaper than isinstance.
-LEAN_KINDS: set[type] = set()
-
-_RESET = frozenset((errno.ECONNRESET, errno.EPIPE))
-
-Tap = Callable[[str, bytes], object]
 
 
 class TransportObserver(Protocol):
@@ -75,31 +62,19 @@ class TransportObserver(Protocol):
         """A callback of the handler's raised; the session ends at once."""
 
 
-class StreamTransport(tcp.Connection):
+class StreamTransport(HotPath):
     """The part of a transport that is the same for TCP, UNIX sockets and TLS, server and client.
 
     Attributes:
-        bytes_in: how many bytes the peer has sent us, as the handler sees them.
-        bytes_out: how many of the handler's bytes the kernel has taken.
-        last_read: when bytes last came in, in seconds on the reactor's clock; at first, when the
-            connection was opened.
-        last_write: when the kernel last took bytes, likewise.
         observer: who is told of the end and of handler failures; None for nobody.
         close_cause: empty while the session lives, then why it ended: "peer-closed",
             "handler-closed", "handler-aborted", "peer-reset", "handler-failed", "tls-failed",
             "lost", or what `abort_because` was told.
-        tap: called with "in" or "out" and a copy of the bytes as they pass; None for no tap.
         tls: facts about TLS on this socket; None without it.
     """
 
     log: ClassVar[Logger] = Logger()
 
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        LEAN_KINDS.add(cls)
-
-    protocol: Any
-    reactor: Any
     observer: TransportObserver | None = None
     close_cause: str = ""
     tls: Any = None
@@ -110,128 +85,12 @@ class StreamTransport(tcp.Connection):
     _peer_finished = False
     _draining = False
     _grace_call: Any = None
-    _wrote_late = False
     # Whether what is written outside dataReceived counts as an answer to what was read before.
     _late_writes_count = False
-
-    def __init__(self, skt: socket.socket, protocol: Any, reactor: Any = None) -> None:
-        tcp.Connection.__init__(self, skt, protocol, reactor)
-        self._loop: Loop = loop_of(reactor)
-        self.last_read: float = self._loop.now
-        self.last_write: float = self.last_read
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self.tap: Tap | None = None
-        self._corked = False
-        # Twisted has these on the class. The hot path asks for them with every message, and what
-        # an instance has itself is found several times faster.
-        self.TLS = False
-        self.connected = 0
-        self.producer = None
-        self.dataBuffer = b""
-        self._aborting = False
-        self._writeDisconnected = False
 
     def getHost(self) -> Any:
         """Our own address on this connection; the proxy's, if it was told."""
         return self._host_address or super().getHost()
-
-    # -- the hot path ------------------------------------------------------------------------
-
-    def doRead(self) -> BaseException | None:  # type: ignore[override]
-        """Read once and hand it over; gives what the session is to end with, or None."""
-        try:
-            data = self.socket.recv(READ_SIZE)
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            return self._receive_failed(error)
-        if not data:
-            return CONNECTION_DONE
-        self.last_read = self._loop.now
-        self.bytes_in += len(data)
-        if self.tap is not None:
-            self._tapped("in", data)
-        self._corked = True
-        try:
-            self.protocol.dataReceived(data)
-        except BaseException:
-            self._corked = False
-            return self._handler_failed()
-        self._corked = False
-        if self._tempDataBuffer:
-            self.flush()
-            if self.dataBuffer:
-                self._hold_if_full()
-        elif self._wrote_late:
-            self._wrote_late = False
-            self._hold_if_full()
-        return None
-
-    def write(self, data: bytes) -> None:
-        """Send, in order, soon; see the module's rules.
-
-        Raises:
-            TypeError: the data is not bytes.
-        """
-        if self.TLS:
-            super().write(data)
-            return
-        if data.__class__ is not bytes and not isinstance(data, bytes):
-            raise TypeError("Data must be bytes")
-        if not data or not self.connected or self._writeDisconnected:
-            return
-        self._tempDataBuffer.append(data)
-        self._tempDataLen += len(data)
-        if self.producer is not None:
-            self._maybePauseProducer()
-        if not self._corked:
-            self._flush_soon()
-
-    def writeSequence(self, iovec: Any) -> None:
-        """Send several pieces as `write` does one."""
-        if self.TLS:
-            super().writeSequence(iovec)
-            return
-        pieces = list(iovec)
-        for piece in pieces:
-            if not isinstance(piece, bytes):
-                raise TypeError("Data must be bytes")
-        self.write(b"".join(pieces))
-
-    def flush(self) -> None:
-        """Send what was gathered, with one `send`; the rest waits for `doWrite`."""
-        if not self.connected or self._aborting:
-            return
-        if self.dataBuffer:  # doWrite is at work and takes ours up after it
-            return
-        gathered = self._tempDataBuffer
-        if not gathered:
-            return
-        data = gathered[0] if len(gathered) == 1 else b"".join(gathered)
-        try:
-            sent = self.socket.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self.startWriting()  # doWrite meets the same error
-            return
-        if sent:
-            self.last_write = self._loop.now
-            self.bytes_out += sent
-            if self.tap is not None:
-                self._tapped("out", data[:sent])
-        self._tempDataBuffer = []
-        self._tempDataLen = 0
-        if sent == len(data):
-            if self.producer is not None:
-                self._after_flush_with_producer()
-            return
-        self.dataBuffer = data
-        self.offset = sent
-        if self.producer is not None:
-            self._maybePauseProducer()
-        self.startWriting()
 
     # -- writing, off the hot path -----------------------------------------------------------
 
@@ -250,6 +109,14 @@ class StreamTransport(tcp.Connection):
             or self._draining
         ):
             self.startWriting()
+
+    def _pause_producer(self) -> None:
+        # Outside the handler's own stack, so nobody but us can take what this raises.
+        try:
+            self._maybePauseProducer()
+        except BaseException:
+            self._handler_failed()
+            super().abortConnection()
 
     def writeSomeData(self, data: bytes) -> int | ConnectionLost:
         """Send what the kernel takes now; gives the number of bytes, or why the session ends."""
@@ -288,28 +155,6 @@ class StreamTransport(tcp.Connection):
             self._read_on()
         if self._draining:
             return self._drained()
-        return None
-
-    def deliver(self, data: bytes) -> BaseException | None:
-        """Hand over what was read in another way; as `doRead`, which does it without this call."""
-        self.last_read = self._loop.now
-        self.bytes_in += len(data)
-        if self.tap is not None:
-            self._tapped("in", data)
-        self._corked = True
-        try:
-            self.protocol.dataReceived(data)
-        except BaseException:
-            self._corked = False
-            return self._handler_failed()
-        self._corked = False
-        if self._tempDataBuffer:
-            self.flush()
-            if self.dataBuffer:
-                self._hold_if_full()
-        elif self._wrote_late:
-            self._wrote_late = False
-            self._hold_if_full()
         return None
 
     def _queued(self) -> int:
@@ -486,29 +331,15 @@ class StreamTransport(tcp.Connection):
         return CONNECTION_LOST
 
     def _cause_of(self, error: OSError) -> str:
-        return "peer-reset" if error.errno in _RESET else "lost"
-
-    def _settle_cause(self, reason: Failure) -> None:
-        if self.close_cause:
-            return
-        if isinstance(reason.value, ConnectionDone):
-            self.close_cause = "peer-closed" if self._peer_finished else "handler-closed"
-        elif isinstance(reason.value, ConnectionAborted):
-            self.close_cause = "handler-aborted"
-        else:
-            self.close_cause = "lost"
-            try:
-                number = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            except OSError:
-                return
-            if number in _RESET:
-                self.close_cause = "peer-reset"
+        return cause_of_error(error)
 
     def connectionLost(self, reason: Failure) -> None:
         """End the session: once, whatever calls it and however often."""
         if "socket" not in self.__dict__:
             return
-        self._settle_cause(reason)
+        if not self.close_cause:
+            finished = self._peer_finished
+            self.close_cause = cause_of_end(reason.value, self.socket, peer_finished=finished)
         if self.observer is not None:
             # Records of the end name it, and of a closed socket it can't be asked.
             with suppress(OSError):

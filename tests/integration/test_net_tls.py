@@ -346,3 +346,22 @@ def test_a_handler_that_raises_sends_no_farewell(reactor, authority):
         with pytest.raises((ConnectionResetError, ssl.SSLEOFError)):
             read_all(sock)
         assert service.wait("failed")["error"] == "dataReceived fails"
+
+
+def test_renegotiation_is_refused_and_others_are_served(reactor, authority):
+    openssl = pytest.importorskip("OpenSSL.SSL")
+    with (
+        Service(reactor, "Echo", certificate=authority.issue("localhost")) as service,
+        socket.create_connection(service.address) as sock,
+    ):
+        sock.settimeout(None)
+        client = openssl.Connection(openssl.Context(openssl.TLSv1_2_METHOD), sock)
+        client.set_connect_state()
+        client.do_handshake()
+        client.sendall(b"before")
+        assert client.recv(100) == b"before"
+        assert client.renegotiate()
+        with pytest.raises(openssl.Error, match="no renegotiation"):
+            client.do_handshake()
+        with connected(service, authority.client()) as other:
+            assert ask(other, b"served") == b"served"

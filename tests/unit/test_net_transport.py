@@ -324,6 +324,20 @@ def test_a_failing_stop_producing_is_reported_and_the_protocol_still_told():
         assert session.observer.handler_failed.call_count == 1
 
 
+def test_a_failing_pause_producing_ends_the_session_and_not_the_loop():
+    with Session(Recorder()) as session:
+        producer = mock.Mock()
+        session.transport.registerProducer(producer, True)
+        producer.pauseProducing.side_effect = RuntimeError("pause")
+        session.transport._tempDataBuffer.append(b"x" * HIGH_WATER)
+        session.transport._tempDataLen += HIGH_WATER
+        session.transport.flush()  # as the loop does at the end of its turn
+        assert session.observer.handler_failed.call_count == 1
+        session.reactor.turn()
+        assert session.protocol.told == ["made", "lost"]
+        assert session.transport.close_cause == "handler-failed"
+
+
 def test_an_error_in_send_never_ends_the_session_from_within_write():
     class Writes(Recorder):
         def dataReceived(self, data):
@@ -512,8 +526,8 @@ def test_any_calls_in_any_callback_end_once_with_all_bytes_in_order(kind, script
 
 
 def test_every_kind_of_transport_is_known_to_the_lean_loop():
+    from tcpd.net.hot_path import LEAN_KINDS
     from tcpd.net.tls_transport import TLSServer
-    from tcpd.net.transport import LEAN_KINDS
 
     assert {Server, TLSServer} <= LEAN_KINDS
     assert all(issubclass(kind, StreamTransport) for kind in LEAN_KINDS)
