@@ -6,7 +6,8 @@ import os
 import resource
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -21,19 +22,45 @@ class ServerError(Exception):
     """A server doesn't start, or the load failed at it; the text says how."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cores:
-    """One core for the servers and one for the load, of those that we may use.
+    """One core for the servers and one for the load; both None if nothing is to be bound."""
 
-    Attributes:
-        server: the servers' core, or None if there is only one and nothing is bound.
-        load: the load's core, likewise.
+    server: int | None
+    load: int | None
+
+
+def choose_cores(usable: Iterable[int], siblings: Callable[[int], set[int]]) -> Cores:
+    """Return two of the cores that may be used, which are threads of one core only in need.
+
+    Args:
+        usable: the cores' numbers, as the kernel has them.
+        siblings: gives the numbers that are threads of the same core, itself included.
     """
+    first, *others = sorted(usable)
+    if not others:
+        return Cores(server=None, load=None)
+    apart = [core for core in others if core not in siblings(first)]
+    return Cores(server=first, load=(apart or others)[0])
 
-    def __init__(self) -> None:
-        usable = sorted(os.sched_getaffinity(0))
-        bound = len(usable) > 1
-        self.server: int | None = usable[0] if bound else None
-        self.load: int | None = usable[1] if bound else None
+
+def our_cores() -> Cores:
+    """Return the cores to use, of those that this process may use."""
+    return choose_cores(os.sched_getaffinity(0), _siblings)
+
+
+def _siblings(core: int) -> set[int]:
+    """Return the threads of a core, from a list such as `0,4` or `0-1` (sysfs); at least itself."""
+    path = Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")
+    try:
+        parts = path.read_text().strip().split(",")
+    except OSError:
+        return {core}
+    found: set[int] = set()
+    for part in parts:
+        low, _dash, high = part.partition("-")
+        found.update(range(int(low), int(high or low) + 1))
+    return found
 
 
 def allow_many_files() -> int:

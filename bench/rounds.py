@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.cases import Case, Kind
 from bench.contestants import Contestant
 from bench.load import Load, Sample, Timing
-from bench.process import Cores, Server, ServerError, allow_many_files
+from bench.process import Server, ServerError, allow_many_files, our_cores
 from bench.tools import Tools
 
 # Descriptors that a server has open besides its sessions.
@@ -43,7 +43,7 @@ def take_turns(
     Raises:
         ServerError: a server failed; the text names it and the case.
     """
-    cores = Cores()
+    cores = our_cores()
     files = allow_many_files()
     plain = Load(tools.load, cores.load, timing)
     tls = None if tools.load_tls is None else Load(tools.load_tls, cores.load, timing)

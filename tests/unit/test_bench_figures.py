@@ -3,6 +3,7 @@ import pytest
 from bench import cases, contestants
 from bench.figures import Figure, Figures, figure
 from bench.load import Sample, sample_of
+from bench.process import Cores, choose_cores
 from bench.targets import TARGETS, Target
 
 
@@ -96,3 +97,12 @@ def test_a_port_is_found_in_what_servers_and_tcpd_print() -> None:
     assert tcpd[2] == b"4712"
     assert contestants.PORT.search(b"port 47") is not None
     assert contestants.PORT.search(b"listener main listens on 127.0.0.1:47") is None
+
+
+def test_servers_and_load_get_cores_that_are_no_threads_of_one() -> None:
+    def in_pairs(core: int) -> set[int]:
+        return {core & ~1, core | 1}
+
+    assert choose_cores([3, 0, 1, 2], in_pairs) == Cores(server=0, load=2)
+    assert choose_cores([0, 1], in_pairs) == Cores(server=0, load=1)
+    assert choose_cores([5], in_pairs) == Cores(server=None, load=None)
