@@ -234,6 +234,32 @@ def test_tls_verifies_the_server(tmp_path: Path, authority: trustme.CA) -> None:
 
 
 @pytest.mark.parametrize(
+    ("endpoint", "trusted"),
+    [
+        ("tls:localhost:{port}:trustRoots=authorities", True),
+        ("tls:localhost:{port}", False),
+        ("ssl:localhost:{port}", True),  # as Twisted has it: it asks for no proof
+        (r"ssl:localhost:{port}:hostname=localhost:caCertsDir=authorities", True),
+        (r"ssl:localhost:{port}:hostname=other.example:caCertsDir=authorities", False),
+    ],
+)
+def test_tls_in_the_endpoint_string(
+    endpoint: str, trusted: bool, tmp_path: Path, authority: trustme.CA
+) -> None:
+    (tmp_path / "authorities").mkdir()
+    authority.cert_pem.write_to_path(tmp_path / "authorities" / "ca.pem")
+    with tls_server(authority, "localhost") as (port, seen):
+        settings = f"""
+            connect = "{endpoint.format(port=port)}"
+            reconnect = {{ initial = "1ms", max = "5ms", tries = 2 }}
+        """
+        with connector(tmp_path, settings) as daemon:
+            daemon.wait_for("-> uplink (.*): 5 bytes in, 5 out" if trusted else "gives up")
+    assert (b"hello" in seen) == trusted
+    assert ("the certificate was refused" in daemon.output) == (not trusted)
+
+
+@pytest.mark.parametrize(
     ("table", "why"),
     [
         ('cafile = "ca.pem", server_name = "other.example"', "Hostname mismatch"),

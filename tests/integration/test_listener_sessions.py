@@ -7,10 +7,12 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import globalLogPublisher
+from zope.interface import implementer
 
 from tcpd.endpoint import ServerEndpoint
 from tcpd.events import Bus, HandlerFailed, SessionClosed, SessionOpened
@@ -266,3 +268,53 @@ async def test_a_plain_factory_works_as_twisted_has_it():
         assert await talk(house.address, b"hello") == b"hello"
         await house.closed(1)
     assert Remembers.told == ["start", "127.0.0.1", "stop"]
+
+
+@implementer(IHalfCloseableProtocol)
+class EchoesToTheEnd(Echoes):
+    def readConnectionLost(self):
+        self.transport.write(b"end")
+        self.transport.loseConnection()
+
+    def writeConnectionLost(self):
+        pass
+
+
+class SendsSlowly(Protocol):
+    """Answers through a producer: only so much at a time as the transport asks for."""
+
+    left = 50
+
+    def connectionMade(self):
+        self.transport.registerProducer(self, streaming=False)
+
+    def resumeProducing(self):
+        if not self.left:
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+            return
+        self.left -= 1
+        self.transport.write(bytes(20_000))
+
+    def stopProducing(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("protocol", "answer", "cause"),
+    [
+        (Echoes, bytes(300_000), "peer-closed"),
+        (EchoesToTheEnd, bytes(300_000) + b"end", "handler-closed"),
+        (SendsSlowly, bytes(1_000_000), "peer-closed"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_on_a_stock_port_half_close_and_producers_work_too(protocol, answer, cause):
+    async with House(Factory.forProtocol(protocol), ENDPOINTS["ours"]) as house:
+        port = reactor.listenTCP(0, house.listener._serving, interface="127.0.0.1")
+        assert await talk(("127.0.0.1", port.getHost().port), bytes(300_000)) == answer
+        await house.closed(1)
+        await port.stopListening()
+    (closed,) = house.of(SessionClosed)
+    assert (closed.bytes_out, closed.reason) == (len(answer), cause)
+    assert house.failures == []

@@ -239,6 +239,23 @@ def test_over_another_packages_transport_everything_is_passed_on_and_counted() -
     assert house.origin.sessions == {}
 
 
+def test_half_close_is_passed_on_to_a_handler_that_knows_it() -> None:
+    @implementer(IHalfCloseableProtocol)
+    class HalfCloses(Talker):
+        def readConnectionLost(self):
+            self._hear("readConnectionLost")
+
+        def writeConnectionLost(self):
+            self._hear("writeConnectionLost")
+
+    arrival, transport = arrive(House(Factory.forProtocol(HalfCloses)))
+    arrival.readConnectionLost()
+    arrival.writeConnectionLost()
+    told = arrival.handler_protocol.told
+    assert told[2:] == ["readConnectionLost", "writeConnectionLost"]
+    assert not transport.disconnecting
+
+
 def test_a_wrapper_round_one_of_our_transports_is_not_taken_for_one() -> None:
     # Twisted's ProtocolWrapper passes on every attribute of what it wraps, bytes_in among them.
     ours = MemoryTransport(Clock(), PEER, HOST)
