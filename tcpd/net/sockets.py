@@ -22,6 +22,7 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
+from tcpd.net.hot_path import HotPath
 from tcpd.net.options import tune
 from tcpd.net.transport import StreamTransport
 
@@ -132,8 +133,8 @@ class ClientTransport(StreamTransport):
     connector: Any
 
     def __init__(self, *arguments: Any) -> None:
-        # Twisted's own begins, and calls StreamTransport's as soon as there is a socket.
-        super(StreamTransport, self).__init__(*arguments)
+        # Twisted's own begins, and calls HotPath's as soon as there is a socket.
+        super(HotPath, self).__init__(*arguments)
 
     def _connectDone(self) -> None:
         self.last_read = self.last_write = self._loop.now
