@@ -285,7 +285,7 @@ class SendsSlowly(Protocol):
 
     left = 50
 
-    def connectionMade(self):
+    def dataReceived(self, data):
         self.transport.registerProducer(self, streaming=False)
 
     def resumeProducing(self):
@@ -301,20 +301,22 @@ class SendsSlowly(Protocol):
 
 
 @pytest.mark.parametrize(
-    ("protocol", "answer", "cause"),
+    ("protocol", "asks", "answer", "causes"),
     [
-        (Echoes, bytes(300_000), "peer-closed"),
-        (EchoesToTheEnd, bytes(300_000) + b"end", "handler-closed"),
-        (SendsSlowly, bytes(1_000_000), "peer-closed"),
+        (Echoes, bytes(300_000), bytes(300_000), {"peer-closed"}),
+        (EchoesToTheEnd, bytes(300_000), bytes(300_000) + b"end", {"handler-closed"}),
+        # Whose end comes first depends on how much the kernel holds.
+        (SendsSlowly, b"?", bytes(1_000_000), {"peer-closed", "handler-closed"}),
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_on_a_stock_port_half_close_and_producers_work_too(protocol, answer, cause):
+async def test_on_a_stock_port_half_close_and_producers_work_too(protocol, asks, answer, causes):
     async with House(Factory.forProtocol(protocol), ENDPOINTS["ours"]) as house:
         port = reactor.listenTCP(0, house.listener._serving, interface="127.0.0.1")
-        assert await talk(("127.0.0.1", port.getHost().port), bytes(300_000)) == answer
+        assert await talk(("127.0.0.1", port.getHost().port), asks) == answer
         await house.closed(1)
         await port.stopListening()
     (closed,) = house.of(SessionClosed)
-    assert (closed.bytes_out, closed.reason) == (len(answer), cause)
+    assert closed.bytes_out == len(answer)
+    assert closed.reason in causes
     assert house.failures == []
