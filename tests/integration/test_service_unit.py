@@ -224,3 +224,18 @@ def test_the_socket_goes_by_the_name_that_its_listener_asks_for():
     assert example == [f'listen = "systemd:domain=INET:name={name}"']
     (address,) = settings(SOCKET, "ListenStream")
     assert re.fullmatch(r"[0-9.]+:\d+", address)  # of the family INET, that is
+
+
+def test_the_manual_installs_what_is_shipped_with_six_commands():
+    manual = (ETC.parent / "docs" / "deploy.md").read_text()
+    first = re.search(r"```console\n(.*?)```", manual, re.DOTALL)[1]
+    commands = first.splitlines()
+    assert len(commands) == 6
+    assert all(each.startswith("$ sudo ") for each in commands)
+    for name in re.findall(r"etc/[\w./]+", first):
+        if not name.startswith("etc/tcpd/"):
+            assert (ETC.parent / name).is_file()
+    for path in (INSTALLED.removesuffix("/bin"), CONFIGURED, "useradd", " tcpd\n"):
+        assert path in first
+    (user,) = settings(SERVICE, "User")
+    assert f"/nologin {user}\n" in first
