@@ -232,9 +232,8 @@ def test_the_manual_installs_what_is_shipped_with_six_commands():
     commands = first.splitlines()
     assert len(commands) == 6
     assert all(each.startswith("$ sudo ") for each in commands)
-    for name in re.findall(r"etc/[\w./]+", first):
-        if not name.startswith("etc/tcpd/"):
-            assert (ETC.parent / name).is_file()
+    for name in re.findall(r"(?<= )etc/[\w./]+", first):
+        assert (ETC.parent / name).is_file()
     for path in (INSTALLED.removesuffix("/bin"), CONFIGURED, "useradd", " tcpd\n"):
         assert path in first
     (user,) = settings(SERVICE, "User")
