@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from html import escape
 
 from bench.cases import CASES
-from bench.contestants import ASYNCIO, CONTESTANTS, GEVENT, STOCK, TCPD, UVLOOP, C
+from bench.contestants import ASYNCIO, CONTESTANTS, GEVENT, STOCK, TCPD, TCPD_NO_LOG, UVLOOP, C
 from bench.figures import Figures
 
 SHOWN = (
@@ -19,7 +19,7 @@ SHOWN = (
 # Told apart by people who see no colours, too: their lightness differs.
 COLOURS = {
     C: "#999999", UVLOOP: "#e69f00", ASYNCIO: "#f0d9a0", GEVENT: "#a6d8c4", STOCK: "#56b4e9",
-    TCPD: "#0b4f79",
+    TCPD: "#0b4f79", TCPD_NO_LOG: "#4a7d9e",
 }  # fmt: skip
 
 SPACE = 'xmlns="http://www.w3.org/2000/svg"'
@@ -76,6 +76,7 @@ def chart(figures: Figures) -> str:
             "<title>tcpd beside other servers, as times the speed of stock Twisted</title>",
             f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
             _text(10, 22, "Times the speed of stock Twisted", size=16),
+            _text(WIDTH - 10, 22, "bar: median of the rounds; line: least to most", anchor="end"),
             *_legend(),
             *parts,
             "</svg>\n",
@@ -89,7 +90,6 @@ def _legend() -> Iterator[str]:
         yield f'<rect x="{x:.0f}" y="34" width="10" height="10" fill="{COLOURS[each.name]}"/>'
         yield _text(x + 14, 43, each.title)
         x += 34 + 6.6 * len(each.title)
-    yield _text(x, 43, "line: least to most")
 
 
 def _lines(title: str) -> list[str]:

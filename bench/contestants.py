@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench.cases import Kind
+from bench.cases import Case, Kind
 from bench.tools import Tools
 
 ROOT = Path(__file__).parents[1]
 
 C, UVLOOP, ASYNCIO, GEVENT, STOCK, TCPD = "c", "uvloop", "asyncio", "gevent", "stock", "tcpd"
+TCPD_NO_LOG = "tcpd-no-log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,7 @@ class Contestant:
         kinds: what it speaks.
         needs: the package that it is made with; empty for none.
         module: its module in `bench.servers`; empty if it is started in another way.
+        only: the cases that it is measured in; empty for all of its kinds.
     """
 
     name: str
@@ -34,6 +36,11 @@ class Contestant:
     kinds: tuple[Kind, ...]
     needs: str = ""
     module: str = ""
+    only: tuple[str, ...] = ()
+
+    def takes(self, case: Case) -> bool:
+        """Return whether it is measured in a case."""
+        return case.kind in self.kinds and (not self.only or case.name in self.only)
 
     def lacks(self) -> str:
         """Return the package that isn't installed and has to be, or nothing."""
@@ -44,13 +51,16 @@ class Contestant:
         if self.name == C:
             return (tools.epoll_echo,)
         certificate = (tools.certificate,) if kind == "tls" else ()
-        if self.name == TCPD:
-            return _tcpd(kind, tools)
+        if self.name in {TCPD, TCPD_NO_LOG}:
+            return _tcpd(kind, tools, access_log=self.name == TCPD)
         return (sys.executable, "-m", f"bench.servers.{self.module}", kind, *certificate)
 
 
-def _tcpd(kind: Kind, tools: Tools) -> Sequence[str | Path]:
+def _tcpd(kind: Kind, tools: Tools, *, access_log: bool) -> Sequence[str | Path]:
     twistd = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
+    if not access_log:
+        config = ROOT / "bench/servers/tcpd_no_access_log.toml"
+        return (*twistd, "-n", "--pidfile=", "tcpd", "--config", config)
     command = (*twistd, "-n", "--pidfile=", "tcpd", "--port", "0")
     if kind == "lines":
         return (*command, "--handler", f"{ROOT / 'bench/servers/tcpd_lines.py'}:Lines")
@@ -81,6 +91,7 @@ CONTESTANTS: tuple[Contestant, ...] = (
         name=STOCK, title="stock Twisted", kinds=("echo", "lines", "tls"), module="stock_twisted"
     ),
     Contestant(name=TCPD, title="tcpd", kinds=("echo", "lines", "tls")),
+    Contestant(name=TCPD_NO_LOG, title="tcpd, no access log", kinds=("echo",), only=("connects",)),
 )
 
 # How each says where it listens: the servers here in a line of their own, tcpd in its log.

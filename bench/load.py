@@ -38,8 +38,8 @@ class Sample:
         user: the part of it that was spent in user space, from 0 to 1.
         server_busy: how much of the time the server's core was busy with it, from 0 to 1.
         load_busy: likewise the load's. Near 1, it is the load that was measured.
-        waited: how much of the time either had to wait because other processes had its core. On a
-            quiet machine it is next to nothing.
+        waited: how much of the time the server and the load, added up, had to wait because other
+            processes had their cores. On a quiet machine it is next to nothing.
     """
 
     round: int

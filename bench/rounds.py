@@ -82,13 +82,14 @@ def take_turns(
     samples: list[Sample] = []
     servers: dict[tuple[str, Kind], Server] = {}
     with ExitStack() as running:
-        for kind in dict.fromkeys(case.kind for case in cases if case.mode != "idle"):
+        for case in cases:
             for each in present:
-                if kind in each.kinds:
-                    servers[each.name, kind] = running.enter_context(start(each, kind))
+                key = each.name, case.kind
+                if case.mode != "idle" and each.takes(case) and key not in servers:
+                    servers[key] = running.enter_context(start(each, case.kind))
         for number in range(rounds):
             for case in cases:
-                able = [each for each in present if case.kind in each.kinds]
+                able = [each for each in present if each.takes(case)]
                 # Who comes first changes from round to round, lest a place bring luck.
                 first = number % len(able) if able else 0
                 for each in able[first:] + able[:first]:

@@ -27,7 +27,7 @@ def case_tables(figures: Figures) -> Iterator[tuple[str, list[Row]]]:
 
 
 def _case_rows(case: Case, servers: Sequence[str], figures: Figures) -> Iterator[Row]:
-    ratio = "tcpd's size to it" if case.mode == "idle" else "tcpd is faster by"
+    ratio = "tcpd against it"
     a_session = f"{case.unit} a {'session' if case.mode == 'idle' else 'second'}"
     if case.mode == "idle":
         yield ("server", a_session, "least to most", ratio)
@@ -66,7 +66,7 @@ def _rate(sample: Sample) -> float:
 
 def summary_rows(figures: Figures) -> Iterator[Row]:
     """Give the rows of the summary: tcpd against the others, case by case."""
-    others = [each.name for each in CONTESTANTS if each.name != TCPD]
+    others = [each.name for each in CONTESTANTS if each.name != TCPD and not each.only]
     yield ("tcpd against", *(TITLES[each] for each in others))
     for case in CASES:
         if case.mode != "idle" and TCPD in figures.servers(case.name):
@@ -95,7 +95,8 @@ def target_rows(figures: Figures) -> Iterator[Row]:
 
 def quietness(figures: Figures) -> str:
     """Return, for people, how quiet the machine was."""
-    return f"other processes had the servers' and the load's cores {figures.waited:.0%} of the time"
+    waited = f"{figures.waited:.0%} of the time"
+    return f"servers and load had to wait for cores that others used, {waited} together"
 
 
 def number(found: Figure | None) -> str:

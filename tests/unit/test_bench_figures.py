@@ -106,3 +106,10 @@ def test_servers_and_load_get_cores_that_are_no_threads_of_one() -> None:
     assert choose_cores([3, 0, 1, 2], in_pairs) == Cores(server=0, load=2)
     assert choose_cores([0, 1], in_pairs) == Cores(server=0, load=1)
     assert choose_cores([5], in_pairs) == Cores(server=None, load=None)
+
+
+def test_tcpd_without_its_access_log_is_measured_where_that_weighs_and_nowhere_else() -> None:
+    (quiet,) = contestants.choose([contestants.TCPD_NO_LOG])
+    assert [case.name for case in cases.CASES if quiet.takes(case)] == ["connects"]
+    (tcpd,) = contestants.choose([contestants.TCPD])
+    assert all(tcpd.takes(case) for case in cases.CASES)
