@@ -89,13 +89,17 @@ class Daemon(MultiService):
         if self.log_observer is not None:
             parent.setComponent(ILogObserver, self.log_observer)
 
+    def privilegedStartService(self) -> None:
+        """Open what may need privileges."""
+        self._heed_signals()  # first, for who reads that a port is open may send one
+        super().privilegedStartService()
+
     def startService(self) -> None:
         """Open what isn't open yet, and tell the service manager once the reactor runs."""
+        self._heed_signals()
         super().startService()
         for note in self._notes:
             self.log.warn("{note}", note=note)
-        if self._log_output is not None:
-            signal.signal(signal.SIGUSR1, self._reopen_soon)
         # Before the reactor runs, a TERM would end the process without any stopping.
         self._reactor.callWhenRunning(self._ready)
 
@@ -112,6 +116,10 @@ class Daemon(MultiService):
         self._manager.notify(STOPPING="1", STATUS="stopping")
         stopping: Deferred[object] = super().stopService()
         return stopping
+
+    def _heed_signals(self) -> None:
+        if self._log_output is not None:
+            signal.signal(signal.SIGUSR1, self._reopen_soon)
 
     def _reopen_soon(self, number: int, frame: object) -> None:
         self._reactor.callFromThread(self.reopen_log)  # a signal may come amid anything

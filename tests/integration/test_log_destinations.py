@@ -215,8 +215,9 @@ def test_a_disk_that_fills_up_loses_records_counts_them_and_comes_back(tmp_path,
             use(port, 100)  # more than what is left of the log's last page
             ballast.unlink()
             use(port)
-            lines = wait_for_line(log, "lost before this one").splitlines()
+            wait_for_line(log, "lost before this one")
             daemon.stop()
+        lines = log.read_text().splitlines()
         shown = [n for n, line in enumerate(lines) if "lost before this one" in line]
         (place,) = shown
         lost = int(lines[place].split("could not be written: ")[1].split('"')[0])
