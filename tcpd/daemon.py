@@ -66,8 +66,8 @@ class Daemon(MultiService):
         self._log_output = log_output
         self.log_observer: ILogObserver | None = None
         self._notes = notes
-        if config.log.access:
-            self.bus.subscribe(SessionClosed, AccessLog())
+        if config.log.access and config.log.level in ("debug", "info"):
+            self.bus.subscribe(SessionClosed, AccessLog(log_output, reactor))
         self.listeners = {
             name: _listener(name, each, reactor, self.bus)
             for name, each in config.listeners.items()

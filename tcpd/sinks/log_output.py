@@ -66,7 +66,7 @@ def open_log_file(path: Path) -> TextIO:
 
 @implementer(ILogObserver)
 class LogOutput:
-    """Writes log events to a stream, one flush an event.
+    """Writes log events to a stream, each at once, but for those it is asked to gather.
 
     Args:
         formatter: makes the line of an event.
@@ -83,19 +83,37 @@ class LogOutput:
         self._path = path
         self.lost = 0
         self._broken_off = False
+        self._gathered: list[LogEvent] = []
 
     def __call__(self, event: LogEvent) -> None:
-        """Write one event."""
+        """Write one event, after those that were gathered."""
+        self._gathered.append(event)
+        self.flush()
+
+    def gather(self, event: LogEvent) -> bool:
+        """Keep an event until the next `flush`, to be written together with others.
+
+        Returns:
+            Whether it is the first, so that somebody has to see to a `flush`.
+        """
+        self._gathered.append(event)
+        return len(self._gathered) == 1
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        events, self._gathered = self._gathered, []
+        if not events:
+            return
         try:
-            text = self._format(event)
             if self.lost:
-                text = self._format(self._loss()) + text
+                events.insert(0, self._loss())
+            text = "".join(map(self._format, events))
             if self._broken_off:
                 text = "\n" + text
             self._stream.flush()
             self._write(text.encode("utf-8", "backslashreplace"))
         except Exception:
-            self.lost += 1
+            self.lost += len(events) - (1 if self.lost else 0)
         else:
             self.lost = 0
 
@@ -127,6 +145,7 @@ class LogOutput:
         """Open the file anew, after something has moved it away; keep the old one if that fails."""
         if self._path is None:
             return
+        self.flush()
         fresh = open_log_file(self._path)
         self._stream, old = fresh, self._stream
         old.close()
