@@ -1,6 +1,5 @@
 """The example plugin, installed beside tcpd into a fresh environment, serves under `twistd`."""
 
-import importlib.util
 import os
 import shutil
 import signal
@@ -44,11 +43,8 @@ class Installed:
             if (source / name).is_dir():
                 shutil.copytree(source / name, directory / name, ignore=generated)
         pip = [sys.executable, "-m", "pip", "--quiet", "--python", self.python, "install"]
-        # With setuptools at hand nothing has to be fetched in order to build.
-        at_hand = importlib.util.find_spec("setuptools") is not None
-        how = ["--no-deps", *(["--no-index", "--no-build-isolation"] if at_hand else [])]
         result = subprocess.run(
-            [*pip, *how, directory], cwd=self.cwd, capture_output=True, text=True
+            [*pip, "--no-deps", directory], cwd=self.cwd, capture_output=True, text=True
         )
         assert result.returncode == 0, result.stderr
 
