@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from twisted.logger import ILogObserver
+from twisted.logger import ILogObserver, LogLevel
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
@@ -147,7 +147,7 @@ class Options(UsageOptions):
     def _take_over_log(self, config: Config) -> None:
         """Have twistd, or twist, log as the configuration says, unless told otherwise itself."""
         runner = self.parent if self.parent is not None else {}
-        if runner.get("logger") or runner.get("syslog"):
+        if runner.get("logger") or runner.get("syslog") or _twist_was_told(runner):
             return
         file = config.log.file
         if file is None and runner.get("logfile") not in (None, "", "-"):
@@ -161,6 +161,19 @@ class Options(UsageOptions):
         self.log_observer = observer = with_level(self.log_output, config.log.level)
         if "fileLogObserverFactory" in runner:  # twist; twistd asks the service, once it is made
             runner["fileLogObserverFactory"] = lambda stream: observer
+
+
+def _twist_was_told(runner: Mapping[str, Any]) -> bool:
+    """Return whether twist's own log flags were used, as far as it lets that be seen."""
+    if "logFormat" not in runner:
+        return False  # it is twistd
+    stream = runner["logFile"]
+    usual = "text" if stream.isatty() else "json"
+    return bool(
+        stream is not sys.stdout
+        or runner["logLevel"] is not LogLevel.info
+        or runner["logFormat"] != usual
+    )
 
 
 def makeService(options: Options) -> Daemon:

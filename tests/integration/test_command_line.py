@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import ssl
+import subprocess
 from pathlib import Path
 
 import pytest
 import trustme
-from helpers.daemon import receive_all, run_tcpd, tcpd
+from helpers.daemon import BIN, Daemon, receive_all, run_tcpd, tcpd
 
 
 def ask(sock: socket.socket, data: bytes) -> bytes:
@@ -148,3 +150,24 @@ def test_a_broken_plugin_is_reported_and_harms_nobody(tmp_path: Path) -> None:
     asked = run_tcpd("--handler", "broken", cwd=tmp_path, env=env)
     assert asked.returncode == 2
     assert "the plugin 'broken' (not_there:Handler) failed to import" in asked.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ((), r"^\S+Z info: listener main listens on "),
+        (("--log-format=text",), r"\[tcpd\.listener\.Listener#info\] listener main listens on "),
+    ],
+)
+def test_twist_logs_as_it_was_told_and_else_as_the_configuration_says(
+    flags: tuple[str, ...], expected: str, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        [str(BIN / "twist"), *flags, "tcpd", "--port", "0"],
+        cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    daemon = Daemon(process)
+    try:
+        daemon.wait_for("(?m)" + expected)
+    finally:
+        daemon.stop(signal.SIGKILL)
