@@ -66,8 +66,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     return asked
 
 
-def measure(asked: argparse.Namespace) -> Run:
-    """Measure what was asked for.
+def measure(asked: argparse.Namespace) -> tuple[Run, list[str]]:
+    """Measure what was asked for; gives what failed, too.
 
     Raises:
         ToolError: something that it takes can't be made.
@@ -76,7 +76,7 @@ def measure(asked: argparse.Namespace) -> Run:
     timing = QUICK if asked.quick else LONG
     with tempfile.TemporaryDirectory(prefix="tcpd-bench-") as name:
         directory = Path(name)
-        samples = take_turns(
+        samples, failures = take_turns(
             asked.cases,
             asked.contestants,
             rounds=asked.rounds,
@@ -86,7 +86,8 @@ def measure(asked: argparse.Namespace) -> Run:
             say=lambda line: print(line, file=sys.stderr, flush=True),
         )
     date = datetime.now(UTC).date().isoformat()
-    return Run(date=date, machine=machine_facts(), seconds=timing.seconds, samples=samples)
+    run = Run(date=date, machine=machine_facts(), seconds=timing.seconds, samples=samples)
+    return run, failures
 
 
 def show(run: Run) -> None:
@@ -106,12 +107,14 @@ def main(words: Sequence[str]) -> int:
     """Run the command; gives its exit status."""
     asked = parse(words)
     try:
-        run = measure(asked) if asked.read is None else Run.read(asked.read)
+        run, failures = measure(asked) if asked.read is None else (Run.read(asked.read), [])
         if asked.json is not None:
             run.write(asked.json)
         show(run)
         if asked.chart is not None:
             asked.chart.write_text(chart(Figures(run.samples)))
+        if failures:
+            raise ServerError("\n".join(("some measurements failed:", *failures)))
         if asked.docs is not None:
             update_docs(asked.docs, run)
     except (ToolError, ServerError, OSError, ValueError) as error:

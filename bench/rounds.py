@@ -25,7 +25,7 @@ def take_turns(
     tools: Tools,
     directory: Path,
     say: Callable[[str], None],
-) -> list[Sample]:
+) -> tuple[list[Sample], list[str]]:
     """Measure everything, `rounds` times.
 
     All servers run all the time; who isn't measured waits, which costs nothing. For memory each has
@@ -40,8 +40,12 @@ def take_turns(
         directory: for the servers' output.
         say: told of the progress, and of what is left out.
 
+    Returns:
+        what was measured, and what failed: a server under load fails for that once, and is started
+        anew.
+
     Raises:
-        ServerError: a server failed; the text names it and the case.
+        ServerError: a server doesn't start; the text names it.
     """
     cores = our_cores()
     files = allow_many_files()
@@ -80,6 +84,7 @@ def take_turns(
             raise ServerError(f"{each.title}, {case.title}: {error}") from None
 
     samples: list[Sample] = []
+    failures: list[str] = []
     servers: dict[tuple[str, Kind], Server] = {}
     with ExitStack() as running:
         for case in cases:
@@ -92,9 +97,20 @@ def take_turns(
                 able = [each for each in present if each.takes(case)]
                 # Who comes first changes from round to round, lest a place bring luck.
                 first = number % len(able) if able else 0
+                rates = {}
                 for each in able[first:] + able[:first]:
-                    samples.append(measure(case, each, number))
-                rates = {s.server: s.rate for s in samples[len(samples) - len(able) :]}
-                shown = "  ".join(f"{each.name} {rates[each.name]:.0f}" for each in able)
+                    try:
+                        sample = measure(case, each, number)
+                    except ServerError as error:
+                        failures.append(str(error))
+                        say(f"failed: {error}")
+                        if case.mode != "idle":
+                            servers[each.name, case.kind].end()
+                            fresh = running.enter_context(start(each, case.kind))
+                            servers[each.name, case.kind] = fresh
+                    else:
+                        samples.append(sample)
+                        rates[each.name] = f"{sample.rate:.0f}"
+                shown = "  ".join(f"{each.name} {rates.get(each.name, '-')}" for each in able)
                 say(f"round {number + 1}/{rounds}  {case.name:16} {shown}")
-    return samples
+    return samples, failures

@@ -35,6 +35,8 @@
 #define SECOND 1000000000ull
 /* Seconds beyond the time asked for in which a run has to end, whatever the server does. */
 #define PATIENCE 40
+/* Nanoseconds after the end in which every message that is under way has to be answered. */
+#define ENDING (10 * SECOND)
 /* Seconds in which an opening connection has to answer. */
 #define OPENING 10
 
@@ -54,7 +56,8 @@ static struct {
 static char *payload, *answer;
 static struct sockaddr_in server;
 static int epoll;
-static int new_each_time, comparing = 1;
+static int new_each_time, comparing = 1, ending;
+static long under_way;
 static uint64_t completed, counted;
 
 static void fail(const char *what)
@@ -200,6 +203,10 @@ static void open_and_try(struct slot *slot)
 static void next_message(struct slot *slot)
 {
     uint64_t time = now(CLOCK_MONOTONIC);
+    if (ending) {
+        under_way--;
+        return;
+    }
     completed++;
     if (!comparing) {
         note_latency(time - slot->began);
@@ -256,7 +263,7 @@ static void run(struct slot *slots)
     static struct epoll_event events[EVENTS];
     struct cpu before, after;
     uint64_t start = now(CLOCK_MONOTONIC), from = start + ask.warm_up * SECOND;
-    uint64_t until = from + ask.seconds * SECOND, time;
+    uint64_t until = from + ask.seconds * SECOND, stop = 0;
 
     for (long i = 0; i < ask.connections; i++) {
         if (new_each_time)
@@ -266,24 +273,30 @@ static void run(struct slot *slots)
         slots[i].unsent = slots[i].unread = ask.size;
         watch(&slots[i]);
     }
-    for (;;) {
+    under_way = ask.connections;
+    while (under_way) {
         int count = epoll_wait(epoll, events, EVENTS, 50);
         if (count < 0 && errno != EINTR)
             fail("epoll_wait");
-        time = now(CLOCK_MONOTONIC);
+        uint64_t time = now(CLOCK_MONOTONIC);
         if (comparing && time >= from) {
             comparing = 0;
             start = time;
             read_cpu(&before);
         }
-        if (time >= until || completed >= (uint64_t)ask.most)
-            break;
+        if (!ending && (time >= until || completed >= (uint64_t)ask.most)) {
+            ending = 1;
+            stop = time;
+            read_cpu(&after);
+        }
+        errno = 0;
+        if (ending && time - stop > ENDING)
+            fail("a message was never answered");
         for (int i = 0; i < count; i++) {
             struct slot *slot = events[i].data.ptr;
             advance(slot, events[i].events & ~EPOLLOUT);
         }
     }
-    read_cpu(&after);
     errno = 0;
     if (comparing)
         fail("the bound on messages was reached in the warm-up");
@@ -293,7 +306,7 @@ static void run(struct slot *slots)
     printf("{\"messages\": %llu, \"seconds\": %.6f, \"p50\": %.1f, \"p99\": %.1f, \"p999\": %.1f, "
            "\"server_cpu\": %.6f, \"server_user\": %.2f, \"server_system\": %.2f, "
            "\"load_cpu\": %.6f, \"waited\": %.6f}\n",
-           (unsigned long long)counted, (double)(time - start) / SECOND, percentile(0.5),
+           (unsigned long long)counted, (double)(stop - start) / SECOND, percentile(0.5),
            percentile(0.99), percentile(0.999), (double)(after.clock - before.clock) / SECOND,
            (after.user - before.user) / ticks, (after.system - before.system) / ticks,
            (double)(after.mine - before.mine) / SECOND,
