@@ -116,7 +116,11 @@ class Connector(ClientService):
         )
 
     def startService(self) -> None:
-        """Begin to connect."""
+        """Begin to connect.
+
+        Raises:
+            StartError: the handler fails to start.
+        """
         if self.running:
             return
         self.failures = self._row = 0

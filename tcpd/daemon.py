@@ -7,7 +7,8 @@ happened yet; `twistd tcpd --check-config` stops there.
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.application.internet import TimerService
@@ -18,7 +19,7 @@ from twisted.logger import ILogObserver, Logger
 from tcpd import __version__
 from tcpd.config.schema import Config, ConnectorConfig, ListenerConfig
 from tcpd.connector import Connector
-from tcpd.errors import TcpdError
+from tcpd.errors import StartError, TcpdError
 from tcpd.events import Bus, SessionClosed
 from tcpd.listener import Listener
 from tcpd.net.tls import ClientTLS, NamedCertificate, ServerTLS
@@ -92,16 +93,28 @@ class Daemon(MultiService):
     def privilegedStartService(self) -> None:
         """Open what may need privileges."""
         self._heed_signals()  # first, for who reads that a port is open may send one
-        super().privilegedStartService()
+        with self._all_or_none():
+            super().privilegedStartService()
 
     def startService(self) -> None:
         """Open what isn't open yet, and tell the service manager once the reactor runs."""
         self._heed_signals()
-        super().startService()
+        with self._all_or_none():
+            super().startService()
         for note in self._notes:
             self.log.warn("{note}", note=note)
         # Before the reactor runs, a TERM would end the process without any stopping.
         self._reactor.callWhenRunning(self._ready)
+
+    @contextmanager
+    def _all_or_none(self) -> Iterator[None]:
+        """If one of us can't start leave nothing open: a UNIX socket's file would stay behind."""
+        try:
+            yield
+        except StartError:
+            for listener in self.listeners.values():
+                listener.close_at_once()
+            raise
 
     def _ready(self) -> None:
         if self.running:

@@ -69,7 +69,8 @@ class Listener(Service):
         """Open the addresses.
 
         Raises:
-            StartError: one of them can't be opened; none is then left open.
+            StartError: one of them can't be opened, or the handler fails to start; none is then
+                left open.
         """
         super().privilegedStartService()
         self._listen()
@@ -78,7 +79,8 @@ class Listener(Service):
         """Open the addresses, unless that has been done already.
 
         Raises:
-            StartError: one of them can't be opened; none is then left open.
+            StartError: one of them can't be opened, or the handler fails to start; none is then
+                left open.
         """
         super().startService()
         self._listen()
@@ -95,6 +97,13 @@ class Listener(Service):
             self._changed(port, up=False)
         return self._close()
 
+    def close_at_once(self) -> None:
+        """Close the addresses without waiting for the reactor, which may never run."""
+        ports, self.ports = self.ports, []
+        for port in ports:
+            _close_now(port)
+        self._close()
+
     def _listen(self) -> None:
         if self._is_open:
             return
@@ -108,10 +117,7 @@ class Listener(Service):
         self._starting = False
         problem, self._problem = self._problem, None
         if problem is not None:
-            ports, self.ports = self.ports, []
-            for port in ports:
-                _close_now(port)
-            self._close()
+            self.close_at_once()
             raise problem
         for port in self.ports:
             self._changed(port, up=True)
@@ -125,9 +131,12 @@ class Listener(Service):
         if not self._is_open:
             return  # stopped before it was open
         name = self._serving.origin.name
-        problem = StartError(
-            f"listener {name!r} cannot listen on {address.address}: {_why(failure, address)}"
-        )
+        if isinstance(failure.value, StartError):  # the handler's fault, and none of the address
+            problem = failure.value
+        else:
+            problem = StartError(
+                f"listener {name!r} cannot listen on {address.address}: {_why(failure, address)}"
+            )
         if self._starting:
             self._problem = problem
         else:

@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+import traceback
 from typing import Any, ClassVar
 
 from twisted.internet.interfaces import (
@@ -22,6 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tcpd.errors import StartError
 from tcpd.escape import escape_text
 from tcpd.net.transport import StreamTransport
 from tcpd.relay import Relay
@@ -45,16 +47,32 @@ class Serving:
         self.factory = factory
 
     def doStart(self) -> None:
-        """Tell the handler that a port opens or a connection is tried."""
+        """Tell the handler that a port opens or a connection is tried.
+
+        Raises:
+            StartError: the handler failed at it; the text says how and where.
+        """
         start = getattr(self.factory, "doStart", None)
-        if start is not None:
+        if start is None:
+            return
+        try:
             start()
+        except (Exception, SystemExit) as error:
+            handler = self.origin.handler
+            raise StartError(f"the handler {handler} failed to start: {_told(error)}") from error
 
     def doStop(self) -> None:
-        """Tell the handler that a port has closed or a connection is over."""
+        """Tell the handler that a port has closed or a connection is over.
+
+        What it raises is logged, and changes nothing: everything else has to close, too.
+        """
         stop = getattr(self.factory, "doStop", None)
-        if stop is not None:
+        if stop is None:
+            return
+        try:
             stop()
+        except (Exception, SystemExit):
+            self.log.failure("the handler {handler} failed to stop", handler=self.origin.handler)
 
     def admits(self, address: object) -> bool:
         """Return whether a peer may come in; a port asks before it builds anything."""
@@ -173,3 +191,10 @@ class Arrival(Protocol):
             self._session.transport_closed(failure)
         if self._outer is not None:
             self._outer.connectionLost(failure)
+
+
+def _told(error: BaseException) -> str:
+    """Return an error in one line, with the file and line that it comes from."""
+    text = escape_text(f"{type(error).__name__}: {error}", limit=300)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{text} ({frame.filename}:{frame.lineno})"

@@ -137,6 +137,36 @@ def test_a_second_address_in_use_leaves_the_first_closed(tmp_path: Path) -> None
     assert not (tmp_path / "first.sock").exists()
 
 
+BROKEN = """
+from twisted.internet.protocol import Factory, Protocol
+
+class Broken(Factory):
+    noisy = False
+    protocol = Protocol
+
+    def startFactory(self):
+        {}["x"]
+"""
+
+
+@pytest.mark.parametrize("where", ["listener", "connector"])
+def test_a_handler_that_fails_to_start_is_one_line_and_leaves_nothing(
+    where: str, tmp_path: Path
+) -> None:
+    (tmp_path / "h.py").write_text(BROKEN)
+    second = {
+        "listener": '[listeners.b]\nlisten = "unix:b.sock"\n',
+        "connector": '[connectors.b]\nconnect = "tcp:127.0.0.1:1"\n',
+    }[where]
+    (tmp_path / "tcpd.toml").write_text(
+        f'[listeners.a]\nlisten = "unix:a.sock"\n{second}handler = "./h.py:Broken"\n'
+    )
+    says = fails(tmp_path, "--config=tcpd.toml")
+    place = f"{tmp_path / 'h.py'}:9"
+    assert says == f"tcpd: the handler ./h.py:Broken failed to start: KeyError: 'x' ({place})"
+    assert not list(tmp_path.glob("a.sock*"))
+
+
 @pytest.mark.parametrize(
     ("endpoint", "says"),
     [

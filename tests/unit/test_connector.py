@@ -19,7 +19,7 @@ from zope.interface.verify import verifyObject
 from tcpd.config.schema import Reconnect
 from tcpd.connector import Connector, _Tries, client_endpoint, pause
 from tcpd.endpoint import ClientEndpoint
-from tcpd.errors import TcpdError
+from tcpd.errors import StartError, TcpdError
 from tcpd.events import Bus, ConnectorChanged, SessionClosed, SessionOpened
 from tcpd.units import Seconds
 
@@ -383,6 +383,20 @@ def test_the_factory_starts_and_stops_with_the_service_not_with_each_try() -> No
     house.connector.stopService()
     house.clock.advance(0)
     assert Loud.told == ["start", "stop"]
+
+
+def test_a_handler_that_fails_to_start_is_told_and_nothing_is_tried() -> None:
+    class Broken(Quiet):
+        def startFactory(self):
+            raise KeyError("x")
+
+    endpoint, clock = Scripted(), Clock()
+    connector = Connector(clock, endpoint, Broken(), handler="broken")
+    with pytest.raises(StartError, match="handler broken failed to start: KeyError: 'x' "):
+        connector.startService()
+    assert (connector.state, connector.running) == ("idle", False)
+    assert not endpoint.tries
+    assert not clock.getDelayedCalls()
 
 
 def test_what_went_wrong_is_escaped() -> None:

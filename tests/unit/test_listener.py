@@ -110,6 +110,17 @@ def test_if_one_cannot_be_opened_none_stays_open_and_none_is_told(monkeypatch) -
     assert (house.said, logs) == ([], [])
 
 
+def test_a_handler_that_fails_to_start_is_not_blamed_on_the_address(monkeypatch) -> None:
+    first = Deferred()
+    problem = StartError("the handler x failed to start")
+    house = House(monkeypatch, Scripted(first), Scripted(fail(problem)))
+    first.callback(house.port(1))
+    with pytest.raises(StartError) as caught:
+        house.listener.startService()
+    assert caught.value is problem
+    assert house.closed == [1]
+
+
 def test_after_a_failed_start_it_may_be_started_again(monkeypatch) -> None:
     house = House(monkeypatch, Scripted(in_use(), Deferred()))
     with pytest.raises(StartError):

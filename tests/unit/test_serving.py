@@ -1,5 +1,7 @@
 """From a connection to a session and its handler's protocol, on transports in memory."""
 
+import re
+
 import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
@@ -12,6 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyClass, verifyObject
 
+from tcpd.errors import StartError
 from tcpd.events import Bus, HandlerFailed, SessionClosed, SessionOpened
 from tcpd.interfaces import ISessionFactory
 from tcpd.net.port import Acceptor
@@ -194,6 +197,38 @@ def test_start_and_stop_reach_the_handlers_factory() -> None:
     serving.doStart()
     serving.doStop()
     assert told == ["start", "stop"]
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), SystemExit(3)])
+def test_a_handler_that_fails_to_start_says_how_and_where_in_one_line(error) -> None:
+    class Handler(Factory):
+        noisy = False
+
+        def startFactory(self):
+            raise error
+
+    with capturedLogs() as logs, pytest.raises(StartError) as caught:
+        House(Handler()).serving.doStart()
+    text = str(caught.value)
+    assert text.startswith(f"the handler test failed to start: {type(error).__name__}: {error} (")
+    assert re.search(r"/test_serving\.py:\d+\)$", text)
+    assert logs == []
+
+
+def test_what_a_handler_raises_when_it_stops_is_one_record_and_stops_nothing() -> None:
+    class Handler(Factory):
+        noisy = False
+
+        def stopFactory(self):
+            raise SystemExit(3)
+
+    serving = House(Handler()).serving
+    serving.doStart()
+    with capturedLogs() as logs:
+        serving.doStop()
+    (record,) = logs
+    assert record["handler"] == "test"
+    assert record["log_failure"].type is SystemExit
 
 
 def test_a_factory_without_start_and_stop_is_no_trouble() -> None:
