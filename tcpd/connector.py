@@ -144,6 +144,7 @@ class Connector(ClientService):
             self._giving_up = None
         if self.state != "gave-up":
             self._change("stopped", "stops")
+        self._serving.expect_shutdown()
         return self._outside(super().stopService()).addBoth(self._stopped)
 
     def _stopped(self, result: Any) -> Any:

@@ -123,10 +123,14 @@ class Daemon(MultiService):
     def stopService(self) -> Deferred[object]:
         """Tell the service manager, and close everything.
 
+        The sessions of listeners are left to the reactor, which drops them when it stops.
+
         Returns:
-            A Deferred that fires when all is closed.
+            A Deferred that fires when all else is closed.
         """
         self._manager.notify(STOPPING="1", STATUS="stopping")
+        for listener in self.listeners.values():
+            listener.expect_shutdown()
         stopping: Deferred[object] = super().stopService()
         return stopping
 

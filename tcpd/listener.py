@@ -97,6 +97,10 @@ class Listener(Service):
             self._changed(port, up=False)
         return self._close()
 
+    def expect_shutdown(self) -> None:
+        """Say that whoever stops this service is about to end the open sessions, too."""
+        self._serving.expect_shutdown()
+
     def close_at_once(self) -> None:
         """Close the addresses without waiting for the reactor, which may never run."""
         ports, self.ports = self.ports, []

@@ -74,6 +74,11 @@ class Serving:
         except (Exception, SystemExit):
             self.log.failure("the handler {handler} failed to stop", handler=self.origin.handler)
 
+    def expect_shutdown(self) -> None:
+        """From now on the end of a session that is open is our own stop, if nobody else's."""
+        for session in self.origin.sessions.values():
+            session.stopping = True
+
     def admits(self, address: object) -> bool:
         """Return whether a peer may come in; a port asks before it builds anything."""
         return True

@@ -27,6 +27,10 @@ from tcpd.events import (
     host_and_port,
 )
 
+# Causes that a stop of ours has as well, as the transport sees it: the reactor drops what is open,
+# or the service closes it.
+_STOP_LOOKS_LIKE = ("lost", "handler-closed")
+
 # Session ids are unique across restarts, so that records of several runs can be joined.
 _run = os.urandom(4).hex()
 _numbers = itertools.count(1)
@@ -74,9 +78,18 @@ class Session:
         number: counts the sessions of this process, from 1.
         opened: when it began, in seconds of `clock`.
         close_reason: why it ended; empty while it lasts.
+        stopping: whether tcpd itself stops, and the session with it.
     """
 
-    __slots__ = ("_identity", "close_reason", "number", "opened", "origin", "transport")
+    __slots__ = (
+        "_identity",
+        "close_reason",
+        "number",
+        "opened",
+        "origin",
+        "stopping",
+        "transport",
+    )
 
     def __init__(self, origin: Origin, transport: SessionTransport) -> None:
         self.origin = origin
@@ -84,6 +97,7 @@ class Session:
         self.number = next(_numbers)
         self.opened = origin.clock.seconds()
         self.close_reason = ""
+        self.stopping = False
         self._identity: Identity | None = None
 
     @property
@@ -177,7 +191,10 @@ class Session:
 
     def transport_closed(self, failure: Failure) -> None:
         """Record that the connection is over; called once, by the transport."""
-        self.close_reason = self.transport.close_cause
+        reason = self.transport.close_cause
+        if self.stopping and reason in _STOP_LOOKS_LIKE:
+            reason = "shutdown"
+        self.close_reason = reason
         self.origin.sessions.pop(self.number, None)
         bus = self.origin.bus
         if bus.wants(SessionClosed):
@@ -187,7 +204,7 @@ class Session:
                     bytes_in=self.bytes_in,
                     bytes_out=self.bytes_out,
                     duration=self.origin.clock.seconds() - self.opened,
-                    reason=self.close_reason,
+                    reason=reason,
                 )
             )
 

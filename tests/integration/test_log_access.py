@@ -181,7 +181,7 @@ def test_sessions_that_are_open_at_the_end_are_logged_too(daemon):
         assert connection.recv(100) == b"hello"
         daemon.stop(signal.SIGTERM)
         assert select.select([connection], [], [], PATIENCE)[0]
-    assert records(daemon) == [(address(me), 5, 5, "lost")]
+    assert records(daemon) == [(address(me), 5, 5, "shutdown")]
 
 
 def test_the_access_log_can_be_switched_off(tmp_path):

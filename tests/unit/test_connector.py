@@ -248,6 +248,7 @@ def test_stopping_while_connected_closes_and_waits_for_the_end() -> None:
     house.clock.advance(0)
     assert stopping.called
     assert house.events == ["connecting", "connected", "stopped"]
+    assert house.sessions[-1].reason == "shutdown"
     assert house.clock.getDelayedCalls() == []
 
 

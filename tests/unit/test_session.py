@@ -101,6 +101,19 @@ def test_it_is_opened_once_and_closed_once_with_totals_and_duration() -> None:
     assert recorder.origin.sessions == {}
 
 
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [("lost", "shutdown"), ("handler-closed", "shutdown"), ("peer-closed", "peer-closed")],
+)
+def test_when_we_stop_what_nobody_else_ended_is_our_doing(cause: str, reason: str) -> None:
+    session = Recorder().session()
+    session.begin()
+    session.stopping = True
+    session.transport.close_cause = cause
+    session.transport_closed(DONE)
+    assert session.close_reason == reason
+
+
 def test_with_nobody_listening_it_builds_no_identity() -> None:
     origin = Origin(name="main", handler="echo", role="listener", bus=Bus(), clock=Clock())
     session = Session(origin, Transport())
