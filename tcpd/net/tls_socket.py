@@ -80,6 +80,8 @@ class RecordSocket(ssl.SSLSocket):
             ssl.SSLEOFError: the stream ends without a close_notify: it may have been cut.
             OSError: the connection is broken.
         """
+        if self._sslobj is None:  # gone before TLS began: nothing it sent is to be trusted
+            return b""
         try:
             data: bytes = self._sslobj.read(size)
             if len(data) == FULL_RECORD:  # more is likely to be waiting in the kernel

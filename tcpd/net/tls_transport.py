@@ -35,6 +35,8 @@ from tcpd.net.tls_socket import RecordSocket
 from tcpd.net.transport import StreamTransport
 
 _TCP_CLOSE = 7  # from <netinet/tcp.h>
+# What the handshake meets when the peer has reset the connection.
+_GONE = frozenset((errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN))
 
 
 class HandshakeError(SSLError):
@@ -91,6 +93,8 @@ class TLSTransport(StreamTransport):
         self._shake()
 
     def _shake(self) -> None:
+        if "socket" not in self.__dict__:  # the same event's read part has ended it
+            return
         try:
             state = self.socket.shake_hands()
         except OSError as error:
@@ -158,6 +162,8 @@ class TLSTransport(StreamTransport):
         """Send from the queue, or go on with the handshake."""
         if self._shaking:
             self._shake()
+            return None
+        if "socket" not in self.__dict__:  # as in _shake
             return None
         if self._read_waits:
             self._read_waits = False
@@ -279,7 +285,7 @@ def _reason(error: Exception) -> str:
     """An error of the handshake, for people."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate was refused: {error.verify_message}"
-    if isinstance(error, ssl.SSLEOFError):
+    if isinstance(error, ssl.SSLEOFError) or getattr(error, "errno", None) in _GONE:
         return "the peer hung up"
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.lower().replace("_", " ")

@@ -1,12 +1,20 @@
 """TLS settings: what they refuse and how they say it; and what crosses over between the ways."""
 
+import gc
+import select
+import socket
 import ssl
+import struct
+import warnings
 from unittest import mock
 
 import pytest
 import trustme
+from helpers.net_loop import HandReactor
+from twisted.internet.protocol import Factory, Protocol
 
 from tcpd.errors import TcpdError
+from tcpd.net.network import Network
 from tcpd.net.tls import ClientTLS, NamedCertificate, ServerTLS
 from tcpd.net.tls_socket import FULL_RECORD, RecordSocket
 from tcpd.net.tls_transport import HandshakeError, PeerCertificate
@@ -196,3 +204,152 @@ def test_data_is_offered_a_record_at_a_time():
         FULL_RECORD,
         1,
     ]
+
+
+# -- ends that come early --------------------------------------------------------------------
+
+
+class Noting(Factory):
+    """Notes how connecting ended; its protocols fail at once if they are told to."""
+
+    noisy = False
+
+    def __init__(self, *, fails=False):
+        self.fails = fails
+        self.problem = None
+
+    def buildProtocol(self, addr):
+        protocol = Protocol()
+        if self.fails:
+            protocol.connectionMade = mock.Mock(side_effect=RuntimeError("connectionMade fails"))
+        return protocol
+
+    def startedConnecting(self, connector):
+        pass
+
+    def clientConnectionFailed(self, connector, reason):
+        self.problem = reason.value
+
+
+class Door:
+    """An acceptor that notes who was gone before his session began."""
+
+    def __init__(self):
+        self.gone = []
+
+    def doStart(self):
+        pass
+
+    def doStop(self):
+        pass
+
+    def admits(self, address):
+        return True
+
+    def accept(self, transport):
+        raise AssertionError("no session can begin")
+
+    def abandoned(self, transport, reason):
+        self.gone.append((transport.close_cause, transport.getPeer().port, str(reason.value)))
+
+
+@pytest.fixture
+def reactor():
+    reactor = HandReactor()
+    yield reactor
+    reactor.close()
+
+
+def reset(sock):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def both_events(transport):
+    """One epoll event that says readable and writable, as the epoll reactor serves it."""
+    why = transport.doRead()
+    if why is None:
+        why = transport.doWrite()
+    return why
+
+
+def test_bytes_and_a_reset_before_accept_are_an_abandoned_handshake(files, reactor):
+    door = Door()
+    network = Network(reactor, server_tls=ServerTLS(files["both"]))
+    port = network.listenTCP(0, door, interface="127.0.0.1")
+    client = socket.create_connection(("127.0.0.1", port.getHost().port))
+    number = client.getsockname()[1]
+    client.sendall(b"not even a hello")
+    reset(client)
+    with mock.patch("tcpd.net.port.Port.log") as log, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        reactor.turn(2)
+        gc.collect()
+    assert door.gone == [("tls-failed", number, "the TLS handshake failed: the peer hung up")]
+    assert not log.failure.called
+    assert reactor.readers == [port]
+    assert not reactor.getDelayedCalls()
+
+
+def test_bytes_and_a_reset_before_our_handshake_are_a_hangup_to_a_client(reactor):
+    factory = Noting()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        network = Network(reactor, client_tls=ClientTLS("localhost"))
+        connector = network.connectTCP(*server.getsockname(), factory)
+        reactor.advance(0)
+        transport = connector.transport
+        accepted, _ = server.accept()
+        begin = transport.begin
+
+        def begin_too_late():
+            accepted.sendall(b"220 mail")
+            reset(accepted)
+            begin()
+
+        transport.begin = begin_too_late
+        both_events(transport)
+    assert isinstance(factory.problem, HandshakeError)
+    assert "the peer hung up" in str(factory.problem)
+    assert not reactor.readers
+    assert not reactor.writers
+
+
+def test_a_client_whose_handshake_fails_at_once_is_not_served_again(reactor):
+    factory = Noting()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        network = Network(reactor, client_tls=ClientTLS("localhost"))
+        connector = network.connectTCP(*server.getsockname(), factory)
+        reactor.advance(0)
+        transport = connector.transport
+        accepted, _ = server.accept()
+        with accepted:
+            accepted.sendall(b"220 mail.example ESMTP\r\n")
+            select.select([transport.fileno()], [], [])
+            assert both_events(transport) is None
+            assert isinstance(factory.problem, HandshakeError)
+            assert both_events(transport) is None
+    assert not reactor.readers
+    assert not reactor.writers
+    assert not reactor.getDelayedCalls()
+
+
+def test_a_session_that_fails_as_the_handshake_ends_is_not_served_again(files, reactor):
+    network = Network(reactor, server_tls=ServerTLS(files["both"]))
+    port = network.listenTCP(0, Noting(fails=True), interface="127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(files["ca"])
+    with socket.create_connection(("127.0.0.1", port.getHost().port)) as plain:
+        plain.setblocking(False)
+        client = context.wrap_socket(
+            plain, server_hostname="localhost", do_handshake_on_connect=False
+        )
+        with client, mock.patch("tcpd.net.transport.StreamTransport.log") as log:
+            with pytest.raises(ssl.SSLWantReadError):
+                client.do_handshake()
+            reactor.turn()
+            (transport,) = [reader for reader in reactor.readers if reader is not port]
+            select.select([client], [], [])
+            client.do_handshake()
+            assert both_events(transport) is None
+            assert log.failure.call_count == 1
+    assert reactor.readers == [port]
