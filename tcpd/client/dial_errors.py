@@ -35,11 +35,7 @@ def plain(problem: BaseException) -> str:
 
 def handshake_reason(problem: BaseException) -> str:
     """Return why a TLS handshake failed; an empty text for any other problem."""
-    if not isinstance(problem, HandshakeError):
-        return ""
-    # Twisted's ConnectError takes a number first, and keeps as such what it's given.
-    reason = problem.osError if isinstance(problem.osError, str) else ""
-    return reason or " ".join(map(str, problem.args)) or str(problem)
+    return str(problem.args[0]) if isinstance(problem, HandshakeError) else ""
 
 
 # What OpenSSL's words mean for somebody at a prompt: a word of its reason, what to say and do, and

@@ -139,14 +139,21 @@ class Port(tcp.Port):
 
         Raises:
             CannotListenError: the address can't be had.
+            Exception: what the factory's doStart raises; the socket is closed then.
         """
         adopted = self._preexistingSocket
         self._preexistingSocket = None
         sock = self._bind() if adopted is None else adopted
-        sock.setblocking(False)
-        tune(sock)
-        self._realPortNumber = self._number_of(sock)
-        self.factory.doStart()
+        try:
+            sock.setblocking(False)
+            tune(sock)
+            self._realPortNumber = self._number_of(sock)
+            self.factory.doStart()
+        except BaseException:
+            self._realPortNumber = None
+            sock.close()
+            self._unbind()
+            raise
         self.connected = True
         self.socket = sock
         self.fileno = sock.fileno  # type: ignore[method-assign]
@@ -166,6 +173,9 @@ class Port(tcp.Port):
                 sock.close()
             raise CannotListenError(self.interface, self.port, error) from error
         return sock
+
+    def _unbind(self) -> None:
+        """Give back what `_bind` took besides the socket."""
 
     @property
     def place(self) -> object:
@@ -264,7 +274,11 @@ class Port(tcp.Port):
                 self._welcome(sock, address)
             except BaseException:
                 sock.close()
-                self.log.failure("{port}: a factory failed on a connection", port=self)
+                self.log.failure(
+                    "{port}: a factory failed on a connection from {peer!r}",
+                    port=self,
+                    peer=address,
+                )
             if self._holds or self.disconnecting:
                 break
         # A lone connection doesn't pay for a second accept that only says EAGAIN; where they come

@@ -109,6 +109,10 @@ class UNIXPort(Port, unix.Port):
 
     def connectionLost(self, reason: Failure) -> None:
         """The port is closed; its file goes with it."""
+        self._unbind()
+        Port._end(self, reason)
+
+    def _unbind(self) -> None:
         if self._owned is not None:
             with suppress(OSError):
                 status = os.lstat(self._bindPath)
@@ -118,7 +122,6 @@ class UNIXPort(Port, unix.Port):
         if self.lockFile is not None:
             self.lockFile.unlock()
             self.lockFile = None
-        Port._end(self, reason)
 
     def _identify(self, address: Any) -> tuple[Any, Any]:
         return address, UNIXAddress(address or None)

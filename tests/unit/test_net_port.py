@@ -245,6 +245,40 @@ def test_an_address_in_use_is_an_error_with_its_name(reactor):
         Network(reactor).listenTCP(port.getHost().port, Quiet(), interface="127.0.0.1")
 
 
+class Unready(Quiet):
+    def startFactory(self):
+        raise RuntimeError("not today")
+
+
+def test_a_factory_that_fails_at_the_start_leaves_no_socket_open(reactor):
+    with socket.create_server(("127.0.0.1", 0)) as lender:
+        number = lender.getsockname()[1]
+    with pytest.raises(RuntimeError, match="not today") as kept:
+        Network(reactor).listenTCP(number, Unready(), interface="127.0.0.1")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", number))
+    assert kept  # so that no garbage collector has closed the socket for us
+    assert not reactor.readers
+
+
+def test_a_factory_that_fails_at_the_start_leaves_no_file_and_no_lock(reactor, tmp_path):
+    with pytest.raises(RuntimeError, match="not today"):
+        Network(reactor).listenUNIX(str(tmp_path / "s"), Unready(), wantPID=True)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_socket_that_was_handed_to_us_is_only_left_by_a_factory_that_fails(reactor, tmp_path):
+    with socket.socket(socket.AF_UNIX) as given:
+        given.bind(str(tmp_path / "s"))
+        given.listen()
+        before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(RuntimeError, match="not today") as kept:
+            Network(reactor).adoptStreamPort(given.fileno(), socket.AF_UNIX, Unready())
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert kept  # as above
+    assert (tmp_path / "s").exists()
+
+
 def test_twisteds_default_backlog_is_made_longer(reactor):
     with mock.patch("tcpd.net.network.Port") as kind:
         network = Network(reactor)
