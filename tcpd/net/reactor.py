@@ -90,6 +90,9 @@ class EPollReactor(StreamReactor, epollreactor.EPollReactor):
         self.flush_later: Callable[[Flushable], object] = self._unflushed.append
         self.tcpd_loop = self
         self._log_context = _LazyLogContext()
+        # Descriptors whose watching began in this turn: what the kernel listed before, it listed of
+        # another connection that had the same number.
+        self._fresh: set[int] = set()
         super().__init__()
 
     def mainLoop(self) -> None:
@@ -125,6 +128,8 @@ class EPollReactor(StreamReactor, epollreactor.EPollReactor):
         self.now = monotonic()
         if not events:
             return
+        fresh = self._fresh
+        fresh.clear()
         lazy = self._log_context
         contexts = context.theContextTracker.currentContext().contexts
         depth = len(contexts)
@@ -140,10 +145,10 @@ class EPollReactor(StreamReactor, epollreactor.EPollReactor):
                 try:
                     kind: type = selectable.__class__
                     if event == EPOLLIN and kind in lean:
-                        why = selectable.doRead()
+                        why = selectable.doRead()  # of a fresh one: there is nothing to read
                         if why is not None:
                             self._disconnectSelectable(selectable, why, True)
-                    else:
+                    elif descriptor not in fresh:
                         self._doReadOrWrite(selectable, descriptor, event)
                 except BaseException:
                     log.err()
@@ -152,6 +157,15 @@ class EPollReactor(StreamReactor, epollreactor.EPollReactor):
             del contexts[depth:]
 
     doIteration = doPoll  # noqa: N815
+
+    def _add(  # noqa: PLR0917
+        self, xer: Any, primary: Any, other: Any, selectables: Any, event: int, antievent: int
+    ) -> None:
+        """Watch a descriptor, or watch it for more."""
+        descriptor = xer.fileno()
+        if descriptor not in selectables:
+            self._fresh.add(descriptor)
+        super()._add(xer, primary, other, selectables, event, antievent)
 
     def _disconnectSelectable(
         self, selectable: Any, why: Any, isRead: bool, *defaults: Any
