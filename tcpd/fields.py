@@ -126,8 +126,7 @@ def build(cls: type[T], table: object, place: Place, problems: list[ConfigError]
         arguments[field.name] = convert(hints[field.name], value, place / key, problems)
     for key, field in keys.items():
         if key not in table and _is_required(field):
-            expected = f"expected {words_for(hints[field.name])}"
-            problems.append(place.error(f"{key!r} is missing", expected))
+            problems.append(_missing(key, place, f"expected {words_for(hints[field.name])}"))
     if len(problems) > found:
         return None
     try:
@@ -158,6 +157,13 @@ def _located(error: BaseException, place: Place) -> Iterable[ConfigError]:
         yield place.error(str(error))
     else:
         raise error
+
+
+def _missing(key: str, place: Place, expected: str) -> ConfigError:
+    """Return the complaint about a key that has to be there."""
+    if place.is_words:  # there is no line to add it to, but a word to say
+        return ConfigError(f"{place / key}=...", "is missing", expected)
+    return place.error(f"{key!r} is missing", expected)
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:
@@ -227,6 +233,8 @@ def _convert(kind: Any, value: Any, place: Place, problems: list[ConfigError]) -
     _check_bits(value)
     if kind is Any or kind is object:
         return value
+    if place.is_words and value and _is_texts(value) and not _takes_words(kind):
+        raise ValueError("is given more than once; it takes one value")
     if origin is Annotated:
         return _annotated(kind, value, place, problems)
     if origin is Literal:
@@ -378,6 +386,19 @@ def _alternative(kind: Any, value: Any, place: Place, problems: list[ConfigError
     fewest = min(complaints, key=len)
     problems.extend(fewest)
     return None
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _takes_words(kind: Any) -> bool:
+    """Return whether a type can be several words of a command line."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return any(_takes_words(each) for each in get_args(kind))
+    if get_origin(kind) is Annotated:
+        return _takes_words(get_args(kind)[0])
+    return _shape(kind) is list and _shape(get_args(kind)[0]) is None
 
 
 def _sequence(kind: Any, value: Any, place: Place, problems: list[ConfigError]) -> Any:

@@ -118,8 +118,8 @@ def find(name: str, base: Path | None = None) -> HandlerClass:
         return _load_plugin(name, plugins[name])
     known = sorted({*BUILT_IN, *plugins})
     hint = did_you_mean(name, known)
-    if not hint and name.endswith(".py"):
-        hint = f"which class in it? write '{name}:Class'"
+    if name.endswith(".py"):
+        raise HandlerError(f"no handler {name!r}; which class in it? write '{name}:Class'")
     there_is = f"there is {', '.join(known)}; 'module:Class' and 'file.py:Class' work too"
     raise HandlerError(f"no handler {name!r}; {hint + ' ' if hint else ''}{there_is}")
 

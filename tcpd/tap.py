@@ -70,7 +70,7 @@ class Options(UsageOptions):
     def __init__(self) -> None:
         super().__init__()
         self._listen: list[str] = []
-        self._handler_options: dict[str, str] = {}
+        self._handler_options: dict[str, list[str]] = {}
         self.configuration: Config | None = None
         self.log_output: LogOutput | None = None
         self.log_observer: ILogObserver | None = None
@@ -82,11 +82,11 @@ class Options(UsageOptions):
     opt_l = opt_listen
 
     def opt_option(self, text: str) -> None:
-        """An option of the handler, as key=value; repeatable."""
+        """An option of the handler, as key=value; repeatable, also for the items of a list."""
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise UsageError(f"--option {text!r}: expected key=value")
-        self._handler_options[key] = value
+        self._handler_options.setdefault(key, []).append(value)
 
     opt_o = opt_option
 
@@ -135,12 +135,14 @@ class Options(UsageOptions):
     def _read(self) -> Config:
         """Return the configuration; what is wrong with it ends the process."""
         try:
+            if self["config"] == "":
+                raise ConfigError("--config", "expected a file, not an empty text")
             file = TomlFile.read(Path(self["config"])) if self["config"] is not None else None
             table, source = overlay(self.flags, file.table if file else None, file)
             return build_config(table, source, build_handler, installed_kinds)
         except (ConfigError, ConfigErrors) as error:
             errors = error.errors if isinstance(error, ConfigErrors) else (error,)
-            by_flags = all(each.where.startswith("--") for each in errors)
+            by_flags = self["config"] is None or all(each.where[:2] == "--" for each in errors)
             lines = [f"tcpd: {each}" if each.where[:2] == "--" else str(each) for each in errors]
             _end(EX_USAGE if by_flags else EX_CONFIG, "\n".join(lines))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,8 @@ class Flags:
     interface: str | None = None
     listen: tuple[str, ...] = ()
     handler: str | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The handler's options, with all that each was given."""
     certificate: str | None = None
     key: str | None = None
 
@@ -103,15 +104,17 @@ def overlay(
         listener[key] = value
         given["listeners", name, key] = flag
 
-    if flags.listen or flags.port or flags.interface or "listen" not in listener:
+    asked = (flags.port, flags.interface)
+    if flags.listen or asked != (None, None) or "listen" not in listener:
         listen, flag = _addresses(flags)
         give(flag, "listen", listen)
     if flags.handler is not None and flags.handler != listener.get("handler"):
         listener.pop("options", None)  # they were another handler's
         give("--handler", "handler", flags.handler)
-    if flags.options:
-        options = {**listener.get("options", {}), **flags.options}
-        listener["options"] = options
+    if "options" not in listener:
+        give("--option", "options", {})
+    if flags.options and isinstance(listener["options"], dict):
+        listener["options"].update({key: _value(words) for key, words in flags.options.items()})
         for key in flags.options:
             given["listeners", name, "options", key] = "--option " + key
     if flags.key is not None and flags.certificate is None:
@@ -125,6 +128,13 @@ def overlay(
         for key in chosen:
             given["listeners", name, "tls", key] = f"--tls-{key}"
     return both, Overlay(given, source)
+
+
+def _value(words: Sequence[str]) -> str | list[str]:
+    """Return what an option was given: a text, or all the items of a list given in parts."""
+    if len(words) == 1:
+        return words[0]
+    return [part for word in words for part in word.split(",") if part]
 
 
 def _name(listeners: Mapping[str, Any]) -> str:

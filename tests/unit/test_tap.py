@@ -103,6 +103,25 @@ def test_a_handler_in_a_file_of_this_directory() -> None:
         ),
         (["--option", "x"], "tcpd: --option 'x': expected key=value"),
         (["--option", "x=1"], "tcpd: --option x: unknown key"),
+        (["--port", ""], "tcpd: --port: '' is no port"),
+        (["--interface", ""], "tcpd: --interface: '' is no IP address"),
+        (["--listen", ""], "tcpd: --listen: '' is no endpoint: it is empty"),
+        (["--handler", ""], "tcpd: --handler: no handler ''; there is"),
+        (["--config", ""], "tcpd: --config: expected a file, not an empty text"),
+        (
+            ["--handler", "no.py"],
+            "tcpd: --handler: no handler 'no.py'; which class in it? write 'no.py:Class'\n",
+        ),
+        (["--handler", "reply"], "tcpd: --option: 'reply' would never say anything; give it"),
+        (["--handler", "reply", "--option", "rules=no.toml"], "/"),
+        (
+            ["--handler", "reply", "--option", "default=a", "--option", "default=b"],
+            "tcpd: --option default: is given more than once; it takes one value\n",
+        ),
+        (
+            ["--handler", "reply", "--option", "rules=a", "--option", "rules=b"],
+            "tcpd: --option rules: is given more than once; it takes one value\n",
+        ),
         (
             ["--handler", "chargen", "--option", "limit=many"],
             "tcpd: --option limit: 'many' is no size",
@@ -122,6 +141,47 @@ def test_a_wrong_command_line_is_one_clear_line_and_status_2(
     assert said.err.startswith(message)
     assert said.err.count("\n") == 1
     assert said.out == ""
+
+
+NEEDY = """
+from dataclasses import dataclass
+from twisted.internet.protocol import Factory
+
+@dataclass
+class Needy(Factory):
+    n: int
+    words: tuple[str, ...] = ()
+"""
+
+
+@pytest.mark.parametrize("file", ["", '[listeners.a]\nlisten = "tcp:0"\n'])
+def test_an_option_that_has_to_be_there_is_named_as_it_would_be_given(
+    file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("needy.py").write_text(NEEDY)
+    Path("c.toml").write_text(file)
+    with pytest.raises(SystemExit) as caught:
+        parse(*(["--config", "c.toml"] if file else []), "--handler", "needy.py:Needy")
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == (
+        "tcpd: --option n=...: is missing; expected a whole number\n"
+    )
+
+
+def test_an_option_that_is_a_list_may_be_given_again_and_with_commas() -> None:
+    Path("needy.py").write_text(NEEDY)
+    options = [f"--option={each}" for each in ("n=1", "words=a,b", "words=c")]
+    assert listener("--handler", "needy.py:Needy", *options).factory.words == ("a", "b", "c")
+
+
+def test_a_port_that_is_empty_does_not_leave_the_files_in_place(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("c.toml").write_text('[listeners.a]\nlisten = "tcp:0"\n')
+    with pytest.raises(SystemExit) as caught:
+        parse("--config", "c.toml", "--port", "")
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("tcpd: --port: '' is no port")
 
 
 def test_a_file_with_mistakes_is_told_whole_and_status_78(
