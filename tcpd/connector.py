@@ -246,7 +246,10 @@ class Connector(ClientService):
         report = self.log.error if state == "gave-up" else self.log.info
         event = ConnectorChanged(connector=str(self.name), state=state, detail=text)
         report(
-            "connector {connector} {text}", connector=self.name, text=text, record=event.fields()
+            "connector {connector} {detail}",
+            connector=self.name,
+            detail=text,
+            record=event.fields(),
         )
         with self.amid():
             self._bus.emit(event)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from twisted.logger import Logger
 
@@ -37,6 +37,8 @@ class Identity:
     client_port: int
     """The peer's port; 0 where there is none."""
     local_address: str
+    role: Literal["listener", "connector"] = "listener"
+    """Which of the two `listener` names."""
 
     @property
     def peer(self) -> str:
@@ -47,7 +49,7 @@ class Identity:
         """Return the identity under the names that records use."""
         return {
             "session.id": self.session_id,
-            "listener": self.listener,
+            self.role: self.listener,
             "handler": self.handler,
             "client.address": self.client_address,
             "client.port": self.client_port,

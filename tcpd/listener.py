@@ -158,7 +158,8 @@ class Listener(Service):
     def _changed(self, port: IListeningPort, *, up: bool) -> None:
         address = format_address(port.getHost())
         origin = self._serving.origin
-        origin.bus.emit(ListenerChanged(listener=origin.name, address=address, up=up))
+        event = ListenerChanged(listener=origin.name, address=address, up=up)
+        origin.bus.emit(event)
         self.log.info(
             "listener {listener} listens on {address} (handler {handler})"
             if up
@@ -166,6 +167,7 @@ class Listener(Service):
             listener=origin.name,
             address=address,
             handler=origin.handler,
+            record={**event.fields(), "handler": origin.handler},
         )
 
 

@@ -27,7 +27,7 @@ from tcpd.errors import StartError
 from tcpd.escape import escape_text
 from tcpd.net.transport import StreamTransport
 from tcpd.relay import Relay
-from tcpd.session import Origin, Session, format_address
+from tcpd.session import Origin, Session, address_and_port, format_address
 
 
 @implementer(IProtocolFactory)
@@ -91,11 +91,20 @@ class Serving:
 
     def abandoned(self, transport: Any, reason: Failure) -> None:
         """Note that an accepted connection ended before its session began."""
+        peer = transport.getPeer()
+        address, port = address_and_port(peer)
         self.log.info(
-            "listener {listener}: {peer} was gone before its session began: {reason}",
-            listener=self.origin.name,
-            peer=format_address(transport.getPeer()),
+            "{role} {name}: {peer} was gone before its session began: {reason}",
+            role=self.origin.role,
+            name=self.origin.name,
+            peer=format_address(peer),
             reason=escape_text(reason.getErrorMessage(), limit=200),
+            record={
+                self.origin.role: self.origin.name,
+                "handler": self.origin.handler,
+                "client.address": address,
+                "client.port": port,
+            },
         )
 
     def buildProtocol(self, addr: IAddress) -> IProtocol:

@@ -152,6 +152,7 @@ class Session:
                 client_address=address,
                 client_port=port,
                 local_address=format_address(self.local),
+                role=self.origin.role,
             )
         return self._identity
 

@@ -5,14 +5,19 @@ Rules:
   the object in JSON.
 - No control character comes out raw, whatever stands in the event.
 - It is bounded: of a message, or a line of a traceback, `LIMIT` characters come out.
-- An event may carry `record`, a dict: JSON then has its entries as keys of their own.
+- An event may carry `record`, a dict: JSON then has its entries as keys of their own, but for the
+  keys that the log itself uses.
+- Whatever else it carries that is a text or a number stands under `fields`, where no name that a
+  handler chose can be taken for one of ours.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from twisted.logger import LogEvent, LogLevel, formatEvent
@@ -25,6 +30,13 @@ Formatter = Callable[[LogEvent], str]
 LIMIT = 8000
 # Of a traceback that is longer than twice this, so many lines from either end come out.
 LINES = 100
+
+# Of an event's own fields, so many come out in JSON, and so much of the text of each.
+FIELDS = 32
+FIELD_LIMIT = 1000
+
+# What twisted.python.log puts into an event, besides the fields that it was given.
+_BOOKKEEPING = ("failure", "format", "isError", "logLevel", "message", "system", "time", "why")
 
 # syslog(3): what journald reads at the start of a line (sd-daemon(3)).
 _PRIORITIES = {
@@ -60,9 +72,43 @@ def format_json(event: LogEvent) -> str:
     if failure is not None:
         record["error"] = _bounded(failure.getErrorMessage())
         record["traceback"] = "\n".join(_traceback_lines(failure))
-    for key, value in event.get("record", {}).items():
-        record.setdefault(key, value)
+    for key, value in _record(event).items():
+        record.setdefault(str(key), _simple(value, LIMIT))
+    fields = dict(islice(_fields(event, record), FIELDS))
+    if fields:
+        record["fields"] = fields
     return json.dumps(record, default=_shown) + "\n"
+
+
+def _record(event: LogEvent) -> dict[str, object]:
+    record = event.get("record")
+    return record if isinstance(record, dict) else {}
+
+
+def _fields(event: LogEvent, said: dict[str, object]) -> Iterator[tuple[str, object]]:
+    """Give what an event carries of its own, so far as it has a simple form and isn't said yet."""
+    legacy = "log_legacy" in event or event.get("log_namespace") == "log_legacy"
+    not_fields = _BOOKKEEPING if legacy else ()
+    message = "message" if event.get("log_format") == "{message}" else ""
+    for key, value in event.items():
+        if key.startswith("log_") or key == message or key in not_fields:
+            continue
+        simple = value is None or isinstance(value, str | bytes | int | float)
+        if simple and (key not in said or said[key] != value):
+            yield _cut(key, 100), _simple(value, FIELD_LIMIT)
+
+
+def _simple(value: object, limit: int) -> object:
+    """Return a value for JSON: bounded, and no number that a reader of it stumbles over."""
+    if isinstance(value, str):
+        return _cut(value, limit)
+    if isinstance(value, bytes):
+        return escape_bytes(value, limit)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"an integer of {value.bit_length()} bits"
+    return value
 
 
 def _time(event: LogEvent) -> str:
@@ -101,9 +147,13 @@ def _traceback_lines(failure: Any) -> list[str]:
 
 
 def _bounded(text: str) -> str:
-    return text if len(text) <= LIMIT else f"{text[:LIMIT]}... ({len(text) - LIMIT} more)"
+    return _cut(text, LIMIT)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text) - limit} more)"
 
 
 def _shown(value: object) -> str:
     """Return what JSON knows no form for, as a text."""
-    return escape_bytes(value) if isinstance(value, bytes) else str(value)
+    return _bounded(escape_bytes(value) if isinstance(value, bytes) else str(value))

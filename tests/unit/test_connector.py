@@ -97,7 +97,7 @@ class House:
 
 
 def logged(logs, least=LogLevel.info):
-    return [event["text"] for event in logs if event["log_level"] >= least and "text" in event]
+    return [event["detail"] for event in logs if event["log_level"] >= least and "detail" in event]
 
 
 def test_its_endpoint_is_one() -> None:
@@ -359,7 +359,7 @@ def test_each_connection_is_a_session_and_ends_once() -> None:
         house.next_pause()
     kinds = [type(event) for event in house.sessions]
     assert kinds == [SessionOpened, SessionClosed] * 3
-    assert house.sessions[0].identity.listener == "uplink"
+    assert house.sessions[0].fields()["connector"] == "uplink"
     assert house.sessions[0].identity.handler == "Quiet"
 
 

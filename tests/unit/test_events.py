@@ -1,6 +1,6 @@
 """Events as records, and the bus that carries them."""
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 from twisted.logger import capturedLogs
@@ -54,6 +54,11 @@ NAMED = {
 )
 def test_records_of_a_session_bear_its_identity(event: SessionEvent, more: dict) -> None:
     assert event.fields() == {**NAMED, **more}
+
+
+def test_a_connectors_session_bears_the_connectors_name_as_such() -> None:
+    expected = {("connector" if key == "listener" else key): NAMED[key] for key in NAMED}
+    assert replace(IDENTITY, role="connector").fields() == expected
 
 
 def test_a_handlers_data_never_replaces_who_the_session_is() -> None:

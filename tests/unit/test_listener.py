@@ -85,7 +85,8 @@ def test_all_addresses_open_and_each_is_told_once(monkeypatch) -> None:
         house.listener.privilegedStartService()
         house.listener.startService()  # finds them open
     assert house.said == [("127.0.0.1:1", True), ("127.0.0.1:2", True)]
-    assert len(logs) == 2
+    first, _ = [event["record"] for event in logs]
+    assert first == {"listener": "main", "address": "127.0.0.1:1", "up": True, "handler": "echo"}
     assert [port.number for port in house.listener.ports] == [1, 2]
     with capturedLogs() as logs:
         stopping = house.listener.stopService()

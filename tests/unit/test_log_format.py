@@ -2,15 +2,25 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.logger import LogLevel
+from twisted.logger import LegacyLogObserverWrapper, LogLevel, globalLogPublisher
+from twisted.python import log as legacy_log
 from twisted.python.failure import Failure
 
 from tcpd.escape import escape_bytes
-from tcpd.sinks.log_format import LIMIT, LINES, format_journal, format_json, format_text
+from tcpd.sinks.log_format import (
+    FIELD_LIMIT,
+    FIELDS,
+    LIMIT,
+    LINES,
+    format_journal,
+    format_json,
+    format_text,
+)
 
 FORMS = [format_text, format_json, format_journal]
 
@@ -75,6 +85,7 @@ def test_json_is_one_object_on_one_line():
         "level": "info",
         "logger": "tcpd.test",
         "message": "hello x",
+        "fields": {"name": "x"},
     }
 
 
@@ -90,6 +101,72 @@ def test_a_record_can_not_replace_what_the_log_itself_says():
     assert found["message"] == "hello"
     assert found["level"] == "info"
     assert found["extra"] == 1
+
+
+def test_what_an_event_carries_of_its_own_is_apart_from_what_the_log_says():
+    own = {"logger": "x", "message": "forged", "session.id": "lie", "time": 1.5, "up": True}
+    found = json.loads(format_json(event(record={"session.id": "a-1"}, **own, nothing=None)))
+    assert found["fields"] == {**own, "nothing": None}
+    assert (found["level"], found["message"], found["session.id"]) == ("info", "hello", "a-1")
+
+
+def test_fields_that_are_said_already_or_have_no_simple_form_are_left_out():
+    carried = {"listener": "a", "other": object(), "many": [1], "log_own": "x", "port": 7}
+    found = json.loads(format_json(event(record={"listener": "a"}, **carried)))
+    assert found["fields"] == {"port": 7}
+    assert "fields" not in json.loads(format_json(event("{message}", message="hello")))
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (b"a\xff\n", r"a\xff\n"),
+        ("x" * 5_000_000, "x" * FIELD_LIMIT + f"... ({5_000_000 - FIELD_LIMIT} more)"),
+        (b"x" * 5_000_000, "x" * FIELD_LIMIT + f"... ({5_000_000 - FIELD_LIMIT} more)"),
+        (float("nan"), "nan"),
+        (float("-inf"), "-inf"),
+        (10**10_000, "an integer of 33220 bits"),
+        (-(2**63), -(2**63)),
+    ],
+    ids=["bytes", "text", "many bytes", "nan", "inf", "integer", "small"],
+)
+def test_fields_are_bounded_and_every_reader_of_json_takes_them(value, shown):
+    found = json.loads(format_json(event(value=value)), parse_constant=pytest.fail)
+    assert found["fields"] == {"value": shown}
+
+
+def test_there_are_not_more_fields_than_so_many():
+    fields = {f"field{n}": n for n in range(10 * FIELDS)}
+    found = json.loads(format_json(event(**fields, **{"k" * 10_000: 1})))
+    assert len(found["fields"]) == FIELDS
+    (key,) = json.loads(format_json(event(**{"k" * 10_000: 1})))["fields"]
+    assert len(key) < 200
+
+
+def test_the_values_of_a_record_are_bounded_too():
+    record = {"text": "x" * 1_000_000, "nan": float("nan"), "path": Path("y" * 1_000_000)}
+    line = format_json(event(record=record))
+    assert len(line) < 3 * LIMIT
+    assert json.loads(line, parse_constant=pytest.fail)["nan"] == "nan"
+
+
+def test_a_record_that_is_none_of_ours_is_a_field():
+    assert json.loads(format_json(event(record="of the day")))["fields"] == {"record": "of the day"}
+
+
+def test_of_twisteds_old_log_only_what_it_was_given_is_there():
+    events = []
+    globalLogPublisher.addObserver(events.append)
+    try:
+        legacy_log.msg("hello", user="a")
+    finally:
+        globalLogPublisher.removeObserver(events.append)
+    found = json.loads(format_json(events[0]))
+    assert (found["message"], found["fields"]) == ("hello", {"user": "a"})
+    # An old observer beside ours leaves its marks in events of the new log.
+    seen = event("hello {name}", name="x", log_system="-")
+    LegacyLogObserverWrapper(lambda old: None)(seen)
+    assert json.loads(format_json(seen))["fields"] == {"name": "x"}
 
 
 def test_json_takes_values_that_it_has_no_form_for():

@@ -244,6 +244,12 @@ def test_a_connection_that_ended_too_soon_is_one_line_and_no_session() -> None:
         house.serving.abandoned(transport, Failure(ValueError("no\nTLS")))
     (record,) = logs
     assert (record["peer"], record["reason"]) == ("192.0.2.7:5000", r"no\nTLS")
+    assert record["record"] == {
+        "listener": "main",
+        "handler": "test",
+        "client.address": "192.0.2.7",
+        "client.port": 5000,
+    }
     assert house.events == []
 
 
