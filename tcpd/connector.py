@@ -15,6 +15,7 @@ Rules:
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -23,7 +24,7 @@ from typing import Any, Literal, TypeVar
 from twisted.application.internet import ClientService
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, clientFromString
-from twisted.internet.error import NoProtocol
+from twisted.internet.error import ConnectError, NoProtocol, TimeoutError
 from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
 from twisted.internet.task import deferLater
 from twisted.logger import Logger, LogLevel
@@ -199,7 +200,7 @@ class Connector(ClientService):
         if not self.running:
             return
         self.failures += 1
-        why = escape_text(failure.getErrorMessage().rstrip("."), limit=200)
+        why = escape_text(_why(failure).rstrip("."), limit=200)
         if self._reconnect.tries is not None and self.failures >= self._reconnect.tries:
             tries = "1 try" if self.failures == 1 else f"{self.failures} tries"
             self._change("gave-up", f"gives up {self._target} after {tries}: {why}")
@@ -344,6 +345,18 @@ class _Tries:
     def _failed(self, failure: Failure) -> Failure:
         self._connector.failed(failure)
         return failure
+
+
+def _why(failure: Failure) -> str:
+    """Return why a try failed, in words; of what the kernel says, without its number."""
+    error = failure.value
+    number = error.osError if isinstance(error, ConnectError) else None
+    if isinstance(number, int):
+        words = os.strerror(number)
+        return words[0].lower() + words[1:]
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    return str(failure.getErrorMessage())
 
 
 def _handler_protocol(protocol: Any) -> Any:

@@ -74,7 +74,7 @@ def test_a_server_that_refuses_comes_goes_and_comes_back(reactor: str, tmp_path:
     said = states(daemon)
     where = f"127.0.0.1:{port}"
     assert said[0] == f"connects to {where}"
-    assert said[1].startswith(f"can't connect to {where}: Connection was refused by other side")
+    assert said[1].startswith(f"can't connect to {where}: connection refused;")
     assert said[1].endswith("; tries again, with pauses from 10ms to 50ms")
     assert re.fullmatch(rf"is connected to {where} at try \d+", said[2])
     assert re.fullmatch(rf"has lost {where}; connects again in \S+ms", said[3])

@@ -137,6 +137,15 @@ def test_a_second_address_in_use_leaves_the_first_closed(tmp_path: Path) -> None
     assert not (tmp_path / "first.sock").exists()
 
 
+def test_of_a_unix_socket_in_use_it_says_who_uses_it(tmp_path: Path) -> None:
+    with tcpd("--listen=unix:s.sock", cwd=tmp_path) as daemon:
+        daemon.wait_for("listens on unix:s.sock")
+        says = fails(tmp_path, "--listen=unix:s.sock")
+    assert says.endswith(
+        f"cannot listen on unix:s.sock: it is in use by process {daemon.pid}, as s.sock.lock says"
+    )
+
+
 BROKEN = """
 from twisted.internet.protocol import Factory, Protocol
 

@@ -1,12 +1,20 @@
 """The reconnecting client service, on a clock and an endpoint that does as the test says."""
 
+import errno
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectionDone, ConnectionRefusedError, NoProtocol
+from twisted.internet.error import (
+    ConnectError,
+    ConnectionDone,
+    ConnectionRefusedError,
+    DNSLookupError,
+    NoProtocol,
+    TimeoutError,
+)
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
@@ -21,10 +29,11 @@ from tcpd.connector import Connector, _Tries, client_endpoint, pause
 from tcpd.endpoint import ClientEndpoint
 from tcpd.errors import StartError, TcpdError
 from tcpd.events import Bus, ConnectorChanged, SessionClosed, SessionOpened
+from tcpd.net.tls_transport import HandshakeError
 from tcpd.units import Seconds
 
 STEADY = Reconnect(initial=Seconds(1), max=Seconds(8), factor=2.0, jitter=0.0)
-REFUSED = "Connection was refused by other side"
+REFUSED = "connection refused"
 
 
 @implementer(IStreamClientEndpoint)
@@ -40,7 +49,7 @@ class Scripted:
         return self.tries[-1]
 
     def refuse(self):
-        self.tries[-1].errback(ConnectionRefusedError())
+        self.tries[-1].errback(ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"))
 
     def accept(self):
         """Answer the last try with a connection; returns what loses it."""
@@ -398,6 +407,23 @@ def test_a_handler_that_fails_to_start_is_told_and_nothing_is_tried() -> None:
     assert (connector.state, connector.running) == ("idle", False)
     assert not endpoint.tries
     assert not clock.getDelayedCalls()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ConnectError(errno.ENOENT, "No such file or directory"), "no such file or directory"),
+        (TimeoutError(), "timed out"),
+        (DNSLookupError("no results for x"), "DNS lookup failed: no results for x"),
+        (HandshakeError(string="it hung up"), "the TLS handshake failed: it hung up"),
+        (ConnectionRefusedError(), "Connection was refused by other side"),
+    ],
+)
+def test_why_a_try_failed_is_in_plain_words(error: Exception, words: str) -> None:
+    with capturedLogs() as logs:
+        house = House(replace(STEADY, tries=1))
+        house.endpoint.tries[-1].errback(error)
+    assert logged(logs)[1].endswith(words)
 
 
 def test_what_went_wrong_is_escaped() -> None:
