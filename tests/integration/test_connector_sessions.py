@@ -166,7 +166,7 @@ async def test_the_handler_serves_the_connection_and_when_connected_gives_its_pr
         assert await answered.addTimeout(PATIENCE, reactor) == b"HELLO"
         await at.connector.stopService()
     (closed,) = at.of(SessionClosed)
-    assert (closed.bytes_in, closed.bytes_out, closed.reason) == (5, 5, "handler-closed")
+    assert (closed.bytes_in, closed.bytes_out, closed.reason) == (5, 5, "shutdown")
     assert at.states == ["connecting", "connected", "stopped"]
     assert protocol.told == ["made", "lost"]
     assert at.sessions == {}

@@ -138,12 +138,13 @@ def test_a_second_address_in_use_leaves_the_first_closed(tmp_path: Path) -> None
 
 
 def test_of_a_unix_socket_in_use_it_says_who_uses_it(tmp_path: Path) -> None:
-    with tcpd("--listen=unix:s.sock", cwd=tmp_path) as daemon:
-        daemon.wait_for("listens on unix:s.sock")
-        says = fails(tmp_path, "--listen=unix:s.sock")
-    assert says.endswith(
-        f"cannot listen on unix:s.sock: it is in use by process {daemon.pid}, as s.sock.lock says"
-    )
+    path, elsewhere = tmp_path / "s.sock", tmp_path / "elsewhere"
+    elsewhere.mkdir()  # away from the first one's twistd.pid
+    with tcpd(f"--listen=unix:{path}", cwd=tmp_path) as daemon:
+        daemon.wait_for("listens on unix:")
+        says = fails(elsewhere, f"--listen=unix:{path}")
+    holder = f"it is in use by process {daemon.pid}, as {path}.lock says"
+    assert says.endswith(f"cannot listen on unix:{path}: {holder}")
 
 
 BROKEN = """
