@@ -79,10 +79,11 @@ class Daemon(MultiService):
         }
         for service in (*self.listeners.values(), *self.connectors.values()):
             service.setServiceParent(self)
+        # Not a part of us: it starts once we are ready, and a service manager hears that first.
+        self._feed: TimerService | None = None
         if manager.watchdog_interval is not None:
-            feed = TimerService(manager.watchdog_interval, manager.notify, WATCHDOG="1")
-            feed.clock = reactor
-            feed.setServiceParent(self)
+            self._feed = TimerService(manager.watchdog_interval, manager.notify, WATCHDOG="1")
+            self._feed.clock = reactor
 
     def setServiceParent(self, parent: Any) -> None:
         """Become a part of an application, which then logs as we say."""
@@ -119,6 +120,8 @@ class Daemon(MultiService):
     def _ready(self) -> None:
         if self.running:
             self._manager.notify(READY="1", STATUS=self.status())
+            if self._feed is not None and not self._feed.running:
+                self._feed.startService()
 
     def stopService(self) -> Deferred[object]:
         """Tell the service manager, and close everything.
@@ -129,6 +132,8 @@ class Daemon(MultiService):
             A Deferred that fires when all else is closed.
         """
         self._manager.notify(STOPPING="1", STATUS="stopping")
+        if self._feed is not None and self._feed.running:
+            self._feed.stopService()
         for listener in self.listeners.values():
             listener.expect_shutdown()
         stopping: Deferred[object] = super().stopService()

@@ -126,11 +126,15 @@ class Serving:
         try:
             build = getattr(self.factory, "buildSession", None)
             protocol = build(session) if build else self.factory.buildProtocol(session.peer)
-            if protocol is None:
-                transport.abort_because("handler-refused")
-            else:
+            connect = getattr(protocol, "makeConnection", None)
+            if connect is not None:
                 transport.protocol = protocol
-                protocol.makeConnection(transport)
+                connect(transport)
+            elif protocol is None:
+                transport.abort_because("handler-refused")
+            else:  # the transport is not given what it couldn't tell of the end
+                kind, protocol = type(protocol).__name__, None
+                raise TypeError(f"the handler's factory built no protocol, but a {kind}")
         except BaseException:  # sys.exit() in a handler ends its session, not the daemon
             session.handler_failed(Failure())
             transport.abort_because("handler-failed")

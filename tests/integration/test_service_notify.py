@@ -50,6 +50,7 @@ def test_stopping_is_said_once(tmp_path, manager, number):
 def test_the_watchdog_is_fed_again_and_again(tmp_path, manager):
     environ = {**manager.environ, "WATCHDOG_USEC": "40000"}
     with tcpd("--port=0", cwd=tmp_path, env=environ):
+        assert "READY" in manager.receive()  # the very first thing that it says
         for _ in range(5):
             assert manager.wait_for("WATCHDOG") == {"WATCHDOG": "1"}
     assert sum("READY" in each for each in manager.heard) == 1

@@ -181,6 +181,27 @@ def test_a_handler_that_raises_ends_its_own_session(where: str, error: type) -> 
     assert not neighbour.disconnected
 
 
+def test_what_is_no_protocol_is_one_record_and_no_session() -> None:
+    class Confused(Factory):
+        def buildProtocol(self, addr):
+            return {"protocol": "none"}
+
+    for come in (lambda house: house.accept(), lambda house: arrive(house)[0]):
+        house = House(Confused())
+        with capturedLogs() as logs:
+            came = come(house)
+            if isinstance(came, Arrival):
+                came.connectionLost(DONE)
+                assert came.handler_protocol is None
+            else:
+                assert came.protocol is None
+                end(came)
+        (record,) = logs
+        assert "no protocol, but a dict" in record["log_failure"].getErrorMessage()
+        assert house.heard == ["SessionOpened", "HandlerFailed", "SessionClosed"]
+        assert house.events[-1].reason == "handler-failed"
+
+
 def test_start_and_stop_reach_the_handlers_factory() -> None:
     told = []
 
