@@ -27,6 +27,8 @@ from tcpd.events import (
     host_and_port,
 )
 
+_INTERNET = (IPv4Address, IPv6Address)
+
 # Causes that a stop of ours has as well, as the transport sees it: the reactor drops what is open,
 # or the service closes it.
 _STOP_LOOKS_LIKE = ("lost", "handler-closed")
@@ -224,7 +226,7 @@ class _SessionLogger(Logger):
 
 def address_and_port(address: object) -> tuple[str, int]:
     """Return an address's host and port for records; an IPv4-mapped host comes out as IPv4."""
-    if isinstance(address, IPv4Address | IPv6Address):
+    if isinstance(address, _INTERNET):
         mapped = address.host.removeprefix("::ffff:")
         # ::ffff:0:0:1 is another matter (RFC 2765); only what was mapped has dots and no colons.
         return address.host if ":" in mapped else mapped, address.port
@@ -233,7 +235,7 @@ def address_and_port(address: object) -> tuple[str, int]:
 
 def format_address(address: object) -> str:
     """Return an address for people: `127.0.0.1:9999`, `[::1]:9999`, `unix:/run/x.sock`."""
-    if isinstance(address, IPv4Address | IPv6Address):
+    if isinstance(address, _INTERNET):
         return host_and_port(*address_and_port(address))
     if isinstance(address, UNIXAddress):
         name = address.name or b""

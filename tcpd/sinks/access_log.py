@@ -41,7 +41,7 @@ class AccessLog:
             "log_namespace": log.namespace,
             "log_format": "{message}",
             "message": access_line(event),
-            "record": event.fields(),
+            "record": event.fields,  # which JSON asks for, and text doesn't
         }
         if self._output.gather(line):
             self._clock.callLater(0, self._output.flush)

@@ -5,8 +5,8 @@ Rules:
   the object in JSON.
 - No control character comes out raw, whatever stands in the event.
 - It is bounded: of a message, or a line of a traceback, `LIMIT` characters come out.
-- An event may carry `record`, a dict: JSON then has its entries as keys of their own, but for the
-  keys that the log itself uses.
+- An event may carry `record`, a dict or a function that returns one: JSON then has its entries as
+  keys of their own, but for the keys that the log itself uses.
 - Whatever else it carries that is a text or a number stands under `fields`, where no name that a
   handler chose can be taken for one of ours.
 """
@@ -17,6 +17,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -77,11 +78,13 @@ def format_json(event: LogEvent) -> str:
     fields = dict(islice(_fields(event, record), FIELDS))
     if fields:
         record["fields"] = fields
-    return json.dumps(record, default=_shown) + "\n"
+    return _encode(record) + "\n"
 
 
 def _record(event: LogEvent) -> dict[str, object]:
     record = event.get("record")
+    if callable(record):
+        record = record()
     return record if isinstance(record, dict) else {}
 
 
@@ -112,8 +115,14 @@ def _simple(value: object, limit: int) -> object:
 
 
 def _time(event: LogEvent) -> str:
-    moment = datetime.fromtimestamp(event.get("log_time", 0.0), UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, rest = divmod(round(event.get("log_time", 0.0) * 1_000_000), 1_000_000)
+    return f"{_second(second)}.{rest // 1000:03}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(number: int) -> str:
+    """Return a second since 1970 as a date and time; many events have the same."""
+    return datetime.fromtimestamp(number, UTC).isoformat().removesuffix("+00:00")
 
 
 def _level(event: LogEvent) -> Any:
@@ -157,3 +166,6 @@ def _cut(text: str, limit: int) -> str:
 def _shown(value: object) -> str:
     """Return what JSON knows no form for, as a text."""
     return _bounded(escape_bytes(value) if isinstance(value, bytes) else str(value))
+
+
+_encode = json.JSONEncoder(default=_shown).encode

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,18 @@ def test_json_takes_values_that_it_has_no_form_for():
     assert line.isascii()
     assert_printable(line)
     assert json.loads(line)["data"] == r"a\xff\n"
+
+
+@given(moment=st.floats(0, 4e9))
+def test_the_time_is_cut_to_milliseconds(moment):
+    shown = format_text({"log_time": moment, "log_format": "x"}).split()[0]
+    exactly = datetime.fromtimestamp(moment, UTC)
+    assert shown == exactly.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def test_a_record_may_be_made_when_it_is_asked_for():
+    assert json.loads(format_json(event(record=lambda: {"port": 7})))["port"] == 7
+    assert "hello" in format_text(event(record=pytest.fail))
 
 
 def test_an_event_without_time_or_level_has_a_form():
