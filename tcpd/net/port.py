@@ -34,6 +34,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from tcpd.net.listening_socket import ListeningSocket
 from tcpd.net.options import tune
 from tcpd.net.sockets import Server, ServerTransport
 from tcpd.net.tls import ServerTLS
@@ -93,11 +94,14 @@ class Port(tcp.Port):
 
     Attributes:
         tls: with it, every connection is TLS from its first byte.
+        hosts: the addresses that connections came in at, by what getsockname(2) says of them. They
+            are few, and to make one anew takes longer than to ask the kernel.
     """
 
     log: ClassVar[Logger] = Logger()
 
     tls: ServerTLS | None = None
+    hosts: dict[Any, IAddress]
     reactor: Any
     factory: Any
     server_class: type[ServerTransport] = Server
@@ -116,6 +120,7 @@ class Port(tcp.Port):
         self._prepare(factory)
 
     def _prepare(self, factory: Any) -> None:
+        self.hosts = {}
         self._acceptor: Acceptor | None = factory if isinstance(factory, Acceptor) else None
         self._holds: set[str] = set()
         self._starved_call: Any = None
@@ -143,7 +148,7 @@ class Port(tcp.Port):
         """
         adopted = self._preexistingSocket
         self._preexistingSocket = None
-        sock = self._bind() if adopted is None else adopted
+        sock = ListeningSocket.over(self._bind() if adopted is None else adopted)
         try:
             sock.setblocking(False)
             tune(sock)

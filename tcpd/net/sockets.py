@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from tcpd.net.tls import ClientTLS
 
 
+# A port remembers so many of its machine's addresses. A whole network may be routed to a machine,
+# and then they are without end; see IP_FREEBIND in ip(7).
+MOST_HOSTS = 64
+
+
 class ServerTransport(StreamTransport):
     """A connection that was accepted, or handed to us open.
 
@@ -100,6 +105,19 @@ class ServerTransport(StreamTransport):
         self._peer_address = peer
         if host is not None:
             self._host_address = host
+
+    def getHost(self) -> Any:
+        """Our own address on this connection; the proxy's, if it was told."""
+        if self._host_address is not None or self.server is None:
+            return super().getHost()
+        known = self.server.hosts
+        name = self.socket.getsockname()
+        address = known.get(name)
+        if address is None:
+            address = super().getHost()
+            if len(known) < MOST_HOSTS:
+                known[name] = address
+        return address
 
     def getPeer(self) -> Any:
         """The peer's address; the true one behind a proxy, if it was told."""

@@ -29,7 +29,6 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, ClassVar, Protocol, cast
 
 from twisted.internet.abstract import FileDescriptor
@@ -50,6 +49,7 @@ LOW_WATER = 64 * 1024
 # A producer that is silent for so long after the peer's end of stream counts as finished. It may
 # be another connection that will never speak again, and whose owner only waits for our end.
 PRODUCER_GRACE = 10.0
+_NOT_ORDERLY = frozenset(("handler-failed", "peer-reset"))
 
 
 class TransportObserver(Protocol):
@@ -342,8 +342,10 @@ class StreamTransport(HotPath):
             self.close_cause = cause_of_end(reason.value, self.socket, peer_finished=finished)
         if self.observer is not None:
             # Records of the end name it, and of a closed socket it can't be asked.
-            with suppress(OSError):
+            try:
                 self._host_address = self.getHost()
+            except OSError:
+                pass  # then they do without
         if self._grace_call is not None:
             self._grace_call.cancel()
             self._grace_call = None
@@ -353,9 +355,10 @@ class StreamTransport(HotPath):
         self._tempDataLen = 0
         self.dataBuffer = b""
         self.offset = 0
-        # After a failure the peer gets a reset: it must not take what it has for the whole.
-        failed = self.close_cause == "handler-failed" or isinstance(reason.value, ConnectionAborted)
-        self._closeSocket(not failed)
+        # After a failure the peer gets a reset: it must not take what it has for the whole. And
+        # what the peer itself has reset can't be shut down.
+        orderly = self.close_cause not in _NOT_ORDERLY
+        self._closeSocket(orderly and not isinstance(reason.value, ConnectionAborted))
         protocol = self.protocol
         del self.protocol, self.socket, self.fileno
         self.tap = None

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import stat
+from contextlib import ExitStack
 from unittest import mock
 
 import pytest
@@ -243,6 +244,47 @@ def test_an_address_in_use_is_an_error_with_its_name(reactor):
     port = listen(reactor, Quiet())
     with pytest.raises(CannotListenError, match=str(port.getHost().port)):
         Network(reactor).listenTCP(port.getHost().port, Quiet(), interface="127.0.0.1")
+
+
+def test_a_port_knows_its_own_address_by_every_name_and_remembers_a_few(reactor, monkeypatch):
+    monkeypatch.setattr("tcpd.net.sockets.MOST_HOSTS", 2)
+    gate = Gate()
+    port = Network(reactor).listenTCP(0, gate)
+    number = port.getHost().port
+    names = ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.1"]
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(socket.create_connection((name, number)))
+        reactor.turn(4)
+        hosts = [transport.getHost() for transport in gate.accepted]
+    assert hosts == [IPv4Address("TCP", name, number) for name in names]
+    assert hosts[0] is hosts[3]
+    assert set(port.hosts) == {("127.0.0.1", number), ("127.0.0.2", number)}
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_what_is_accepted_is_a_plain_socket_with_the_ports_options(reactor, family):
+    gate = Gate()
+    host = "127.0.0.1" if family == socket.AF_INET else "::1"
+    port = Network(reactor).listenTCP(0, gate, interface=host)
+    with port.socket.dup() as copy:
+        assert (copy.family, copy.type) == (family, socket.SOCK_STREAM)
+    with socket.create_connection((host, port.getHost().port)):
+        reactor.turn()
+        accepted = gate.accepted[0].socket
+        assert type(accepted) is socket.socket
+        assert (accepted.family, accepted.type) == (family, socket.SOCK_STREAM)
+        assert not accepted.getblocking()
+        assert not accepted.get_inheritable()
+        for level, option in [
+            (socket.IPPROTO_TCP, socket.TCP_NODELAY),
+            (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+            (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
+            (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL),
+            (socket.IPPROTO_TCP, socket.TCP_KEEPCNT),
+        ]:
+            asked = port.socket.getsockopt(level, option)
+            assert accepted.getsockopt(level, option) == asked != 0
 
 
 class Unready(Quiet):
