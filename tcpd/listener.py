@@ -217,9 +217,11 @@ def _close_now(port: IListeningPort) -> None:
 def _why(failure: Failure, address: ServerEndpoint) -> str:
     """Return why an address could not be opened, in words."""
     error = failure.value
-    cause = error.socketError if isinstance(error, CannotListenError) else error
-    if cause == "Cannot acquire lock":  # Twisted's, for a UNIX socket whose lock another holds
-        return _who_holds(error.port)
+    cause: object = error
+    if isinstance(error, CannotListenError):
+        cause = error.socketError
+        if cause == "Cannot acquire lock":  # Twisted's, for a UNIX socket that another has locked
+            return _who_holds(error.port)
     if not isinstance(cause, OSError) or not cause.strerror:
         return str(cause) or type(cause).__name__
     words = cause.strerror[0].lower() + cause.strerror[1:]

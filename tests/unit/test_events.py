@@ -1,6 +1,6 @@
 """Events as records, and the bus that carries them."""
 
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError
 
 import pytest
 from twisted.logger import capturedLogs
@@ -58,7 +58,7 @@ def test_records_of_a_session_bear_its_identity(event: SessionEvent, more: dict)
 
 def test_a_connectors_session_bears_the_connectors_name_as_such() -> None:
     expected = {("connector" if key == "listener" else key): NAMED[key] for key in NAMED}
-    assert replace(IDENTITY, role="connector").fields() == expected
+    assert IDENTITY._replace(role="connector").fields() == expected
 
 
 def test_a_handlers_data_never_replaces_who_the_session_is() -> None:
@@ -86,8 +86,10 @@ def test_records_of_services_say_which_and_what(event: Event, fields: dict) -> N
 
 def test_events_are_values() -> None:
     assert SessionOpened(identity=IDENTITY) == SessionOpened(identity=IDENTITY)
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         IDENTITY.session_id = "other"
+    with pytest.raises(FrozenInstanceError):
+        OPENED.identity = IDENTITY
 
 
 @pytest.mark.parametrize(
