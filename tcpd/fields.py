@@ -8,24 +8,22 @@ Rules:
   with a leading underscore, or with the metadata `NO_KEY`, has none.
 - A type with a classmethod `parse(value)` reads itself; it raises `ValueError` if it can't.
 - A dataclass's `__post_init__` checks what concerns several fields; it raises `FieldError`
-  (several: an `ExceptionGroup` of them) or `ValueError`.
+  (several: an `ExceptionGroup` of them) or `ValueError`. It runs even if some fields are wrong,
+  with their defaults in their place; what it then says of those is left out.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from tcpd.errors import ConfigError, ConfigErrors, FieldError, did_you_mean
-from tcpd.escape import escape_text
+from tcpd.errors import ConfigError, ConfigErrors, FieldError, did_you_mean, nearest
 from tcpd.place import CommandLine, Path_, Place, Source, dotted
-from tcpd.units import ByteSize, PerSecond, Seconds, parse_duration, parse_rate, parse_size
+from tcpd.scalars import UNITS, WrongTypeError, check_bits, choice, quantity, scalar, wrong_type
+from tcpd.wording import WORDS, OneOrMore, Range, name_of, words_for
 
 __all__ = [
     "NO_KEY",
@@ -36,9 +34,11 @@ __all__ = [
     "Range",
     "Source",
     "build",
+    "build_partly",
     "convert",
     "dotted",
     "keys_of",
+    "unknown_paths",
     "words_for",
 ]
 
@@ -46,42 +46,6 @@ T = TypeVar("T")
 
 NO_KEY: Mapping[str, object] = {"tcpd.key": False}
 """A field's metadata, if the program and no table gives it: `field(metadata=NO_KEY)`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """The least and the greatest value of a number: `Annotated[int, Range(1, 65535)]`."""
-
-    least: float | None = None
-    greatest: float | None = None
-
-    def problem(self, value: float) -> str:
-        """Return what is wrong with a value, or an empty text."""
-        low, high = self.least, self.greatest
-        if (low is None or value >= low) and (high is None or value <= high):
-            return ""
-        if high is None:
-            return f"expected {_plain(low)} or more, not {_plain(value)}"
-        if low is None:
-            return f"expected {_plain(high)} or less, not {_plain(value)}"
-        return f"expected {_plain(low)} to {_plain(high)}, not {_plain(value)}"
-
-
-def _plain(number: float | None) -> str:
-    """Return a number without a needless `.0`: `typing` takes Range(0, 1) for Range(0.0, 1.0)."""
-    return str(int(number) if number is not None and number == int(number) else number)
-
-
-@dataclass(frozen=True, slots=True)
-class OneOrMore:
-    """A tuple that isn't empty, and for which its only item may stand alone.
-
-    `Annotated[tuple[str, ...], OneOrMore()]` takes `"a"` as `["a"]`.
-    """
-
-
-class _WrongTypeError(ValueError):
-    """A value isn't of the type at all, as opposed to one that is and is wrong."""
 
 
 def keys_of(cls: type[Any]) -> dict[str, dataclasses.Field[Any]]:
@@ -105,39 +69,124 @@ def build(cls: type[T], table: object, place: Place, problems: list[ConfigError]
     Returns:
         The instance, or None if there was any mistake.
     """
+    found = len(problems)
+    built = build_partly(cls, table, place, problems)
+    return built if len(problems) == found else None
+
+
+def build_partly(
+    cls: type[T], table: object, place: Place, problems: list[ConfigError]
+) -> T | None:
+    """Build a dataclass from as much of a table as is right, for further checks of that.
+
+    Where `problems` has grown, the instance is good for nothing else: a default stands in for each
+    value that is wrong, a required one is missing, or None stands for an item of it; and its
+    `__post_init__` may not have run.
+
+    Args:
+        cls: the dataclass.
+        table: what stands in the source, hopefully a table.
+        place: where it stands.
+        problems: gains an entry for every mistake.
+
+    Returns:
+        The instance, or None if it isn't even a table.
+    """
     if not isinstance(table, Mapping):
-        problems.append(place.error(f"expected a table, not {_name_of(table)}"))
+        problems.append(place.error(f"expected a table, not {name_of(table)}"))
         return None
     found = len(problems)
-    keys = keys_of(cls)
     try:
-        hints = typing.get_type_hints(cls, include_extras=True)
+        values = _values(cls, table, place, problems)
     except NameError as error:  # a type that is imported for type checkers only
         problems.append(place.error(f"the types of {cls.__name__} can't be known: {error}"))
         return None
-    arguments: dict[str, Any] = {}
+    unknown = unknown_paths(problems[found:], place)
+    required = {field.name for field in keys_of(cls).values() if _is_required(field)}
+    usable = {name: value for name, value in values.items() if _is_usable(value)}
+    if required <= usable.keys():
+        try:
+            return cls(**usable)
+        except (ConfigErrors, ExceptionGroup, ValueError) as error:
+            problems.extend(_located(error, place, unknown))
+        except Exception:
+            # Checks that are anybody's, of values that nobody gave: only what is right counts.
+            if len(problems) == found:
+                raise
+    return _bare(cls, {name: values[name] for name in values.keys() & required} | usable)
+
+
+def _values(
+    cls: type[Any], table: Mapping[str, Any], place: Place, problems: list[ConfigError]
+) -> dict[str, Any]:
+    """Return the fields that a table gives; a wrong one is None, or what is known of it."""
+    keys = keys_of(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
+    values: dict[str, Any] = {}
     for key, value in table.items():
         field = keys.get(key)
         if field is None:
-            known = ", ".join(sorted(keys))
-            hint = did_you_mean(key, keys) or (f"known here: {known}" if known else "")
-            problems.append((place / key).error("unknown key", hint or "it takes none"))
-            continue
-        arguments[field.name] = convert(hints[field.name], value, place / key, problems)
+            problems.append(_unknown_key(key, keys, table, place))
+        else:
+            values[field.name] = convert(hints[field.name], value, place / key, problems)
     for key, field in keys.items():
         if key not in table and _is_required(field):
             problems.append(_missing(key, place, f"expected {words_for(hints[field.name])}"))
-    if len(problems) > found:
-        return None
-    try:
-        return cls(**arguments)
-    except (ConfigErrors, ExceptionGroup, ValueError) as error:
-        problems.extend(_located(error, place))
-        return None
+    return values
+
+
+def _unknown_key(
+    key: str, keys: Collection[str], table: Mapping[str, Any], place: Place
+) -> ConfigError:
+    """Return the complaint about a key that doesn't exist."""
+    known = f"known here: {', '.join(sorted(keys))}" if keys else "nothing can be set here"
+    error = (place / key).error("unknown key", did_you_mean(key, keys) or known)
+    # Whatever was meant by it isn't known: the key that looks like it, or any that isn't there.
+    meant = nearest(key, keys)
+    error.unknown = tuple(place / each for each in ([meant] if meant else set(keys) - set(table)))
+    return error
+
+
+def unknown_paths(errors: Iterable[ConfigError], place: Place) -> list[Path_]:
+    """Return the paths of the values that errors leave unknown, beginning at the table `place`."""
+    depth = len(place.path)
+    return [
+        each.path[depth:]
+        for error in errors
+        for each in error.unknown
+        if each.source is place.source and each.path[:depth] == place.path
+    ]
+
+
+def _is_usable(value: object) -> bool:
+    """Return whether a value is there, with all its items."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return value is not None and not (isinstance(value, list | tuple) and None in value)
+
+
+def _bare(cls: type[T], values: Mapping[str, Any]) -> T:
+    """Return an instance of which nothing was checked; what is required may be missing."""
+    instance = cls.__new__(cls)
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if field.name in values:
+            value = values[field.name]
+        elif field.default is not dataclasses.MISSING:
+            value = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            value = field.default_factory()
+        else:
+            continue
+        object.__setattr__(instance, field.name, value)  # it may be frozen
+    return instance
 
 
 def convert(kind: Any, value: Any, place: Place, problems: list[ConfigError]) -> Any:
-    """Return a value as the type `kind` asks, or None with the reason added to `problems`."""
+    """Return a value as the type `kind` asks.
+
+    If it is wrong, the reasons are added to `problems`; what is returned is what `build_partly`
+    knows of it, or None.
+    """
     try:
         return _convert(kind, value, place, problems)
     except ValueError as error:
@@ -145,25 +194,31 @@ def convert(kind: Any, value: Any, place: Place, problems: list[ConfigError]) ->
         return None
 
 
-def _located(error: BaseException, place: Place) -> Iterable[ConfigError]:
+def _located(
+    error: BaseException, place: Place, unknown: Collection[Path_] = ()
+) -> Iterator[ConfigError]:
+    """Give an error's parts with their places, but for those that rest on what isn't known."""
     if isinstance(error, ConfigErrors):
         yield from error.errors
     elif isinstance(error, ExceptionGroup):
         for each in error.exceptions:
-            yield from _located(each, place)
+            yield from _located(each, place, unknown)
     elif isinstance(error, FieldError):
-        yield Place(place.source, place.path + error.path).error(error.problem, error.hint)
+        # One about the table itself may rest on anything in it.
+        if not unknown or (error.path and not error.is_doubtful(unknown)):
+            yield Place(place.source, place.path + error.path).error(error.problem, error.hint)
     elif isinstance(error, ValueError):
-        yield place.error(str(error))
-    else:
+        if not unknown:
+            yield place.error(str(error))
+    elif not unknown:
         raise error
 
 
 def _missing(key: str, place: Place, expected: str) -> ConfigError:
     """Return the complaint about a key that has to be there."""
     if place.is_words:  # there is no line to add it to, but a word to say
-        return ConfigError(f"{place / key}=...", "is missing", expected)
-    return place.error(f"{key!r} is missing", expected)
+        return ConfigError(f"{place / key}=...", "is missing", expected, (place / key,))
+    return ConfigError(str(place), f"{key!r} is missing", expected, (place / key,))
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:
@@ -171,66 +226,9 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
     return field.default is missing and field.default_factory is missing
 
 
-_WORDS: dict[Any, str] = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    bytes: "a text",
-    Path: "a path",
-    Seconds: "a duration such as '30s' or '5m'",
-    ByteSize: "a size such as '64KiB' or '10MB'",
-    PerSecond: "a rate such as '50/s'",
-}
-_UNITS: dict[Any, tuple[type, Callable[[str], Any]]] = {
-    Seconds: (float, parse_duration),
-    ByteSize: (int, parse_size),
-    PerSecond: (float, parse_rate),
-}
-
-
-def words_for(kind: Any) -> str:
-    """Return a type in words, for an error or a list of options: `a whole number`, `a list`."""
-    if kind in _WORDS:
-        return _WORDS[kind]
-    origin = get_origin(kind)
-    if origin is Annotated:
-        base, *notes = get_args(kind)
-        if any(isinstance(note, OneOrMore) for note in notes):
-            return f"{words_for(get_args(base)[0])} or a list"
-        return words_for(base)
-    if origin is Literal:
-        return " or ".join(repr(choice) for choice in get_args(kind))
-    if origin in (Union, types.UnionType):
-        options = [words_for(each) for each in get_args(kind) if each is not type(None)]
-        return " or ".join(dict.fromkeys(options))
-    if origin in (tuple, list):
-        return "a list"
-    if hasattr(kind, "parse"):
-        return str(getattr(kind, "described", kind.__name__))
-    if origin in (dict, Mapping) or dataclasses.is_dataclass(kind):
-        return "a table"
-    return str(getattr(kind, "__name__", kind))
-
-
-def _name_of(value: object) -> str:
-    """Return what a TOML value is, in words, and the value itself where it is short."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return f"'{escape_text(value, limit=40)}'"
-    if isinstance(value, int | float):
-        return f"the number {value}"
-    if isinstance(value, Mapping):
-        return "a table"
-    if isinstance(value, list | tuple):
-        return "a list"
-    return f"the date or time {value}"
-
-
 def _convert(kind: Any, value: Any, place: Place, problems: list[ConfigError]) -> Any:
     origin = get_origin(kind)
-    _check_bits(value)
+    check_bits(value)
     if kind is Any or kind is object:
         return value
     if place.is_words and value and _is_texts(value) and not _takes_words(kind):
@@ -238,89 +236,22 @@ def _convert(kind: Any, value: Any, place: Place, problems: list[ConfigError]) -
     if origin is Annotated:
         return _annotated(kind, value, place, problems)
     if origin is Literal:
-        return _choice(get_args(kind), value, place)
+        return choice(get_args(kind), value, place)
     if origin in (Union, types.UnionType):
         return _alternative(kind, value, place, problems)
     if origin in (tuple, list):
         return _sequence(kind, value, place, problems)
     if origin in (dict, Mapping):
         return _mapping(kind, value, place, problems)
-    if kind in _UNITS:
-        return _quantity(kind, value, place)
-    if kind in _WORDS:
-        return _scalar(kind, value, place)
+    if kind in UNITS:
+        return quantity(kind, value, place)
+    if kind in WORDS:
+        return scalar(kind, value, place)
     if hasattr(kind, "parse"):
         return kind.parse(value)
     if dataclasses.is_dataclass(kind):
-        return build(typing.cast(type[Any], kind), value, place, problems)
+        return build_partly(typing.cast(type[Any], kind), value, place, problems)
     raise ValueError(f"it can't be set: its type, {words_for(kind)}, is none that a table can give")
-
-
-def _check_bits(value: Any) -> Any:
-    """Return a value, unless it is a number that no other TOML reader would take."""
-    if type(value) is int and not -(2**63) <= value < 2**63:
-        raise ValueError("the number is too large; TOML's have 64 bits")
-    return value
-
-
-def _wrong_type(kind: Any, value: object) -> ValueError:
-    return _WrongTypeError(f"expected {words_for(kind)}, not {_name_of(value)}")
-
-
-def _quantity(kind: Any, value: Any, place: Place) -> Any:
-    """Return a duration, size or rate; a plain number is in seconds, bytes, or a second."""
-    python, parse = _UNITS[kind]
-    if place.is_words and isinstance(value, str):
-        value = _check_bits(_from_words(python, value))
-    if isinstance(value, str):
-        return parse(value)
-    if type(value) not in (int, python) or (python is float and not math.isfinite(value)):
-        raise _wrong_type(kind, value)
-    if value < 0:
-        raise ValueError(f"expected {words_for(kind)}, not {_name_of(value)}")
-    return python(value)
-
-
-def _scalar(kind: Any, value: Any, place: Place) -> Any:
-    if place.is_words and isinstance(value, str):
-        value = _check_bits(_from_words(kind, value))
-    if isinstance(value, str):
-        if kind is str:
-            return value
-        if kind is bytes:
-            return value.encode("utf-8", "surrogateescape")  # a word of argv may hold any bytes
-        if kind is Path:
-            return _path(value, place)
-    if kind is float and type(value) in (int, float) and math.isfinite(value):
-        return float(value)
-    if kind in (bool, int) and type(value) is kind:
-        return value
-    raise _wrong_type(kind, value)
-
-
-def _path(text: str, place: Place) -> Path:
-    if not text or "\0" in text:
-        raise ValueError(f"expected a path, not {_name_of(text) if text else 'an empty text'}")
-    try:
-        path = Path(text).expanduser()
-    except RuntimeError as error:
-        raise ValueError(str(error)) from None
-    return (place.directory or Path()) / path
-
-
-_TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-
-
-def _from_words(python: type, text: str) -> Any:
-    """Return a word of the command line as the number or truth value it may stand for."""
-    if python is bool:
-        return _TRUTH.get(text.lower(), text)
-    if python in (int, float):
-        try:
-            return python(text)
-        except ValueError:
-            return text
-    return text
 
 
 def _annotated(kind: Any, value: Any, place: Place, problems: list[ConfigError]) -> Any:
@@ -333,20 +264,9 @@ def _annotated(kind: Any, value: Any, place: Place, problems: list[ConfigError])
         raise ValueError("expected at least one, not an empty list")
     if isinstance(result, int | float):
         for note in notes:
-            if isinstance(note, Range) and (problem := note.problem(result)):
+            if isinstance(note, Range) and (problem := note.problem(result, base)):
                 raise ValueError(problem)
     return result
-
-
-def _choice(choices: tuple[Any, ...], value: Any, place: Place) -> Any:
-    for choice in choices:
-        given = _from_words(type(choice), value) if place.is_words else value
-        if given == choice and type(given) is type(choice):
-            return choice
-    expected = " or ".join(repr(choice) for choice in choices)
-    texts = [choice for choice in choices if isinstance(choice, str)]
-    hint = did_you_mean(value, texts) if isinstance(value, str) else ""
-    raise FieldError((), f"expected {expected}, not {_name_of(value)}", hint)
 
 
 def _shape(kind: Any) -> Any:
@@ -369,23 +289,24 @@ def _alternative(kind: Any, value: Any, place: Place, problems: list[ConfigError
     shape = dict if isinstance(value, Mapping) else list if isinstance(value, list) else None
     shapes = (None, list) if shape is None and place.is_words else (shape,)
     fitting = [each for each in options if _shape(each) in shapes or hasattr(each, "parse")]
-    complaints: list[list[ConfigError]] = []
+    complaints: list[tuple[list[ConfigError], Any]] = []
     for each in fitting:
         mine: list[ConfigError] = []
+        result = None
         try:
             result = _convert(each, value, place, mine)
-        except _WrongTypeError:
+        except WrongTypeError:
             continue
         except ValueError as error:
             mine.extend(_located(error, place))
         if not mine:
             return result
-        complaints.append(mine)
+        complaints.append((mine, result))
     if not complaints or (len(complaints) > 1 and shape is None):
-        raise _wrong_type(kind, value)
-    fewest = min(complaints, key=len)
+        raise wrong_type(kind, value)
+    fewest, result = min(complaints, key=lambda each: len(each[0]))
     problems.extend(fewest)
-    return None
+    return result
 
 
 def _is_texts(value: Any) -> bool:
@@ -405,7 +326,7 @@ def _sequence(kind: Any, value: Any, place: Place, problems: list[ConfigError]) 
     if place.is_words and isinstance(value, str):
         value = [part for part in value.split(",") if part]
     if not isinstance(value, list | tuple):
-        raise _wrong_type(kind, value)
+        raise wrong_type(kind, value)
     inner = get_args(kind)[0]
     items = [convert(inner, item, place / index, problems) for index, item in enumerate(value)]
     return get_origin(kind)(items)
@@ -413,6 +334,6 @@ def _sequence(kind: Any, value: Any, place: Place, problems: list[ConfigError]) 
 
 def _mapping(kind: Any, value: Any, place: Place, problems: list[ConfigError]) -> Any:
     if not isinstance(value, Mapping):
-        raise _wrong_type(kind, value)
+        raise wrong_type(kind, value)
     inner = get_args(kind)[1]
     return {key: convert(inner, item, place / key, problems) for key, item in value.items()}

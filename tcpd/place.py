@@ -79,8 +79,8 @@ class Place:
         return ask(self.path) if ask else None
 
     def error(self, problem: str, hint: str = "") -> ConfigError:
-        """Return a `ConfigError` at this place."""
-        return ConfigError(str(self), problem, hint)
+        """Return a `ConfigError` at this place, whose value then isn't known."""
+        return ConfigError(str(self), problem, hint, (self,))
 
 
 def dotted(path: Iterable[str | int]) -> str:

@@ -33,7 +33,7 @@ from twisted.internet.protocol import Factory
 
 from tcpd.errors import ConfigError, HandlerError, did_you_mean
 from tcpd.escape import escape_text
-from tcpd.fields import Place, build
+from tcpd.fields import Place, build_partly
 
 ENTRY_POINT_GROUP = "tcpd.handlers"
 
@@ -169,7 +169,7 @@ def build_handler(
             return None
     before = len(problems)
     try:
-        factory = build(found.options, options, options_at, problems)
+        factory = build_partly(found.options, options, options_at, problems)
     except Exception as error:  # the handler's own checks of its options: anybody's code
         problem = f"the handler {name!r} failed on its options: {escape_text(_told(error), 300)}"
         problems.append(options_at.error(problem))

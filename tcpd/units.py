@@ -98,6 +98,22 @@ def format_duration(seconds: float) -> str:
     return f"{count}{unit}{parts}{smaller}" if parts else f"{count}{unit}"
 
 
+def write_duration(seconds: float) -> str:
+    """Return a duration exactly, as `parse_duration` reads it: "2d", "1d1s", "500ms", "0s"."""
+    rest = round(seconds * 1e6)
+    text = ""
+    for unit, size in reversed([*_SECONDS.items()][:-1]):
+        count, rest = divmod(rest, round(size * 1e6))
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
+
+
+def write_size(size: int) -> str:
+    """Return a size exactly, as `parse_size` reads it: "1GiB", "1KiB", "1000B"."""
+    units = [unit for unit in ("TiB", "GiB", "MiB", "KiB") if size and size % _SIZES[unit] == 0]
+    return f"{size // _SIZES[units[0]]}{units[0]}" if units else f"{size}B"
+
+
 def format_size(size: int) -> str:
     """Return a size for people: "512 B", "1.5 MiB"."""
     if size < 1024:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 PLUGIN = ROOT / "twisted" / "plugins" / "tcpd_plugin.py"
 
 FOUNDATION = {
-    *("errors", "escape", "units", "place", "fields"),
+    *("errors", "escape", "units", "wording", "place", "scalars", "fields"),
     *("toml_lines", "toml_file"),
     *("endpoint_kinds", "endpoint", "endpoint_plugins"),
 }

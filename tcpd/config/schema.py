@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tcpd.endpoint import ClientEndpoint, ServerEndpoint
-from tcpd.errors import FieldError
+from tcpd.errors import FieldError, raise_all
 from tcpd.fields import NO_KEY, OneOrMore, Range
 from tcpd.units import Seconds
 
@@ -112,12 +112,14 @@ class ClientTLSConfig:
     """The protocols that the connector speaks, the best first (RFC 7301)."""
 
     def __post_init__(self) -> None:
+        errors = []
         if self.key is not None and self.certificate is None:
-            raise FieldError(("key",), "it is of no use without a certificate", "add 'certificate'")
+            problem, hint = "it is of no use without a certificate", "add 'certificate'"
+            errors.append(FieldError(("key",), problem, hint, [("certificate",)]))
         if not self.verify and self.cafile is not None:
-            raise FieldError(
-                ("cafile",), "it is of no use with 'verify = false'", "leave out one of the two"
-            )
+            problem, hint = "it is of no use with 'verify = false'", "leave out one of the two"
+            errors.append(FieldError(("cafile",), problem, hint, [("verify",)]))
+        raise_all(errors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,15 +149,18 @@ class Reconnect:
     factor: Annotated[float, Range(1.0, 100.0)] = 2.0
     """By how much each pause is longer than the one before it."""
     jitter: Annotated[float, Range(0.0, 1.0)] = 0.1
-    """How far a pause may differ at random, as a part of it."""
+    """How much longer a pause may be at random, as a part of it."""
     tries: Annotated[int, Range(1)] | None = None
     """How many tries may fail in a row before it gives up; without end by default."""
 
     def __post_init__(self) -> None:
+        errors = []
         if self.initial <= 0:
-            raise FieldError(("initial",), "a pause has to be longer than 0")
+            errors.append(FieldError(("initial",), "a pause has to be longer than 0"))
         if self.max < self.initial:
-            raise FieldError(("max",), "it is shorter than 'initial'")
+            problem = "it is shorter than 'initial'"
+            errors.append(FieldError(("max",), problem, rests_on=[("initial",)]))
+        raise_all(errors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Annotated, ClassVar, Literal, Self
 
-from tcpd.errors import FieldError
+from tcpd.errors import FieldError, raise_all
 from tcpd.fields import Range
 from tcpd.framing.kinds import Delimited, Fixed, Framing, LengthPrefixed, Line, Raw
 from tcpd.units import ByteSize
@@ -95,16 +95,20 @@ class FramingTable:
         every = "'delimiter', 'delimiter_hex', 'length_prefix' or 'fixed_size'"
         if not kinds:
             raise ValueError(f"expected one of {every}")
-        if len(kinds) > 1:
-            raise FieldError((kinds[1],), f"{kinds[0]!r} stands here already", f"one of {every}")
+        errors = [
+            FieldError((name,), f"{kinds[0]!r} stands here already", f"one of {every}")
+            for name in kinds[1:]
+        ]
         for name in given:
-            if name not in kinds and self._belongs[name] != kinds[0]:
-                raise FieldError((name,), f"only goes with {self._belongs[name]!r}")
+            if name not in kinds and self._belongs[name] not in kinds:
+                problem = f"only goes with {self._belongs[name]!r}"
+                errors.append(FieldError((name,), problem, rests_on=[(self._belongs[name],)]))
         for name in ("delimiter", "delimiter_hex"):
             if getattr(self, name) is not None and not getattr(self, name):
-                raise FieldError((name,), "is empty", "one byte at least ends a frame")
+                errors.append(FieldError((name,), "is empty", "one byte at least ends a frame"))
         if self.pad is not None and len(self.pad.encode()) != 1:
-            raise FieldError(("pad",), "expected one ASCII character")
+            errors.append(FieldError(("pad",), "expected one ASCII character"))
+        raise_all(errors)
 
     def framing(self) -> Framing:
         """Return the framing that the table describes."""

@@ -24,7 +24,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 from zope.interface import directlyProvides, implementer, providedBy
 
-from tcpd.errors import FieldError, TcpdError
+from tcpd.errors import FieldError, TcpdError, raise_all
 from tcpd.escape import escape_text
 from tcpd.events import Identity
 from tcpd.fields import Range
@@ -87,7 +87,8 @@ class Logging(Factory[Any]):
         problems = []
         if self.path is None and self.format == "jsonl":
             hint = "for the daemon's log choose 'text', 'hex' or 'base64'"
-            problems.append(FieldError(("format",), "'jsonl' needs a path", hint))
+            error = FieldError(("format",), "'jsonl' needs a path", hint, [("path",)])
+            problems.append(error)
         if self.path is not None:
             self.path = self.path.expanduser().absolute()  # twistd may change the directory
             try:
@@ -96,11 +97,12 @@ class Logging(Factory[Any]):
                 problems.append(FieldError(("path",), str(error)))
         if self.then is not None and self.banner:
             hint = "leave out one of them"
-            problems.append(FieldError(("banner",), "the handler in 'then' speaks instead", hint))
+            problem = "the handler in 'then' speaks instead"
+            problems.append(FieldError(("banner",), problem, hint, [("then",)]))
         if self.then is None and self.then_options:
-            problems.append(FieldError(("then_options",), "there is no handler in 'then'"))
-        if problems:
-            raise ExceptionGroup("options", problems)
+            problem = "there is no handler in 'then'"
+            problems.append(FieldError(("then_options",), problem, rests_on=[("then",)]))
+        raise_all(problems)
         self.losses = Losses(self.log)
 
     def use_handlers(self, make: HandlerMaker) -> None:

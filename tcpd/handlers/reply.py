@@ -16,11 +16,11 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
-from tcpd.errors import ConfigErrors, FieldError
+from tcpd.errors import ConfigErrors, FieldError, raise_all
 from tcpd.fields import Place
 from tcpd.framing import MAX_SIZE, Fixed, FramingOption, MaxSize, framing_of
 from tcpd.handlers.reply_rules.conversation import Conversation, Script
-from tcpd.handlers.reply_rules.loading import read_rules
+from tcpd.handlers.reply_rules.loading import RulesRead, read_rules
 from tcpd.handlers.reply_rules.model import Response, Rule
 from tcpd.handlers.reply_rules.protocol import ReplyProtocol
 from tcpd.handlers.reply_rules.script import Source, compile_script
@@ -84,36 +84,34 @@ class Reply(Factory[ReplyProtocol]):
         )
 
     def _compile(self) -> Script:
-        file, rules = None, self.rules
-        errors: list[Exception] = []
-        if isinstance(rules, Path):
-            try:
-                file, rules = read_rules(rules)
-            except ConfigErrors as mistakes:
-                errors.append(mistakes)
-                rules = ()
-        elif not rules and self.default is None and self.greeting is None:
+        rules = self.rules
+        read = read_rules(rules) if isinstance(rules, Path) else RulesRead(rules=rules, unknown=())
+        if not rules and self.default is None and self.greeting is None:
             hint = "give it 'rules', a 'default' or a 'greeting', as in default = \"Hello!\""
             raise FieldError((), "'reply' would never say anything", hint)
-        framing = framing_of(self.framing)
+        try:
+            framing = framing_of(self.framing)
+        except ValueError:  # a table with mistakes, which it has told itself
+            framing = framing_of("line")
         script, found = compile_script(
             Source(
                 framing=framing,
-                rules=rules,
+                rules=read.rules,
                 greeting=self.greeting,
                 default=self.default,
                 too_long=self.too_long,
                 prompt=self.prompt,
                 first_state=self.first_state,
-                rules_known=not errors,
             )
         )
-        errors += (_located(error, file) for error in found)
+        errors = [*read.problems]
+        errors += (
+            _located(error, read.file) for error in found if not error.is_doubtful(read.unknown)
+        )
         if isinstance(framing, Fixed) and self.max_size < framing.size:
             problem = f"is less than the {framing.size} bytes that every frame has"
-            errors.append(FieldError(("max_size",), problem))
-        if script is None or errors:
-            raise ExceptionGroup("options", errors)
+            errors.append(FieldError(("max_size",), problem, rests_on=[("framing",)]))
+        raise_all(errors)
         return script
 
 

@@ -460,6 +460,13 @@ sni = [
         '[connectors.a]\nconnect = "tcp:h:1"\nreconnect = { initial = "2s",  max = "1s" }\n',
         ["x.toml:3: connectors.a.reconnect.max: it is shorter than 'initial'"],
     ),
+    "a longest pause below the first beside another mistake": (
+        '[connectors.a]\nconnect = "tcp:h:1"\nreconnect = { initial="10m", max="1m", tries=0 }\n',
+        [
+            "x.toml:3: connectors.a.reconnect.tries: expected 1 or more, not 0",
+            "x.toml:3: connectors.a.reconnect.max: it is shorter than 'initial'",
+        ],
+    ),
     "a longest pause below the default first": (
         '[connectors.a]\nconnect = "tcp:h:1"\nreconnect.max = 0.5\n',
         ["x.toml:3: connectors.a.reconnect.max: it is shorter than 'initial'"],

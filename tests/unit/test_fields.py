@@ -17,6 +17,7 @@ from tcpd.fields import (
     Place,
     Range,
     build,
+    build_partly,
     convert,
     dotted,
     keys_of,
@@ -333,7 +334,7 @@ class Nothing:
 
 def test_a_dataclass_without_fields_takes_no_key() -> None:
     assert built(Nothing, {}) == Nothing()
-    assert built(Nothing, {"a": 1}) == ["a: unknown key; it takes none"]
+    assert built(Nothing, {"a": 1}) == ["a: unknown key; nothing can be set here"]
 
 
 @dataclass(frozen=True)
@@ -378,6 +379,83 @@ def test_what_a_dataclass_checks_by_itself_is_told_at_its_place(
 def test_a_bug_in_such_a_check_is_not_hidden(rule: str, bug: type[Exception]) -> None:
     with pytest.raises(bug):
         built(Checked, {"rules": [rule]})
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    low: int = 3
+    high: int = 5
+    name: str = "w"
+    size: ByteSize | None = None
+
+    def __post_init__(self) -> None:
+        problems: list[Exception] = []
+        if self.low > self.high:
+            problems.append(FieldError(("high",), "below 'low'", rests_on=[("low",)]))
+        if self.name == "bad":
+            problems.append(FieldError(("name",), "is bad"))
+        if self.name == "all":
+            problems.append(ValueError("all of it"))
+        if self.name == "bug":
+            raise KeyError("bug")
+        if problems:
+            raise ExceptionGroup("window", problems)
+
+
+@dataclass(frozen=True)
+class House:
+    windows: tuple[Window, ...] = ()
+    door: Inner | None = None
+
+    def __post_init__(self) -> None:
+        rests_on = [("windows", None, "low")]
+        if self.windows and self.windows[-1].high > 10:
+            raise FieldError(("windows",), "too high", rests_on=rests_on)
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ({"low": 9, "name": 5}, ["name: expected", "high: below"]),
+        ({"low": 9, "nmae": "x"}, ["nmae: unknown key", "high: below"]),
+        ({"low": 9, "zzz": "x", "high": 5}, ["zzz: unknown key", "high: below"]),
+        ({"low": 9, "lwo": 5}, ["lwo: unknown key"]),  # whichever was meant to be `low`
+        ({"low": "x", "high": 1}, ["low: expected"]),
+        ({"low": 9, "high": "x", "name": "bad"}, ["high: expected", "name: is bad"]),
+        ({"size": "x", "name": "all"}, ["size: "]),  # may follow from the size
+        ({"size": "x", "name": "bug"}, ["size: "]),
+    ],
+)
+def test_checks_of_several_fields_run_though_another_is_wrong(
+    table: dict[str, object], told: list[str]
+) -> None:
+    found = built(Window, table)
+    assert isinstance(found, list)
+    assert all(line.startswith(start) for line, start in zip(found, told, strict=True)), found
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ({"windows": [{"name": "bad"}, {"high": 11}]}, ["windows[0].name: is bad", "windows: too"]),
+        ({"windows": [{"low": "x"}, {"high": 11}]}, ["windows[0].low: expected"]),
+        ({"windows": [{"high": 11}], "door": {}}, ["door: 'x' is missing", "windows: too high"]),
+        ({"windows": [5, {"high": 11}]}, ["windows[0]: expected a table"]),
+    ],
+)
+def test_checks_of_tables_in_tables_run_though_one_of_them_is_wrong(
+    table: dict[str, object], told: list[str]
+) -> None:
+    found = built(House, table)
+    assert isinstance(found, list)
+    assert all(line.startswith(start) for line, start in zip(found, told, strict=True)), found
+
+
+def test_what_is_known_of_a_wrong_table_can_be_checked_further() -> None:
+    problems: list[ConfigError] = []
+    partly = build_partly(Inner, {"y": 5, "z": 1}, Place(File()), problems)
+    assert len(problems) == 3
+    assert not hasattr(partly, "x")
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def test_a_framing_is_read(value, framing):
         ('{ delimiter = ";", pad = " " }', "pad: only goes with 'fixed_size'"),
         ('{ fixed_size = 2, pad = "" }', "pad: expected one ASCII character"),
         ('{ fixed_size = 2, pad = "é" }', "pad: expected one ASCII character"),
-        ("{ fixed_size = 0 }", "fixed_size: expected 1 to"),
+        ("{ fixed_size = 0 }", "fixed_size: expected 1B to"),
     ],
 )
 def test_a_mistake_says_where_and_what(value, problem):
@@ -91,7 +91,7 @@ def test_a_mistake_says_where_and_what(value, problem):
 
 
 def test_a_maximum_has_a_maximum():
-    assert read("max_size = 0")[1] == ["x.toml:1: max_size: expected 1 to 1073741824, not 0"]
+    assert read("max_size = 0")[1] == ["x.toml:1: max_size: expected 1B to 1GiB, not 0B"]
     assert read('max_size = "2GiB"')[0] is None
 
 

@@ -85,4 +85,4 @@ def test_the_limit_is_a_size_of_at_least_one_byte():
     assert chargen is not None
     assert chargen.limit == 2048
     assert build(Chargen, {"limit": 0}, Place(CommandLine()), problems) is None
-    assert [str(problem) for problem in problems] == ["--option limit: expected 1 or more, not 0"]
+    assert [str(problem) for problem in problems] == ["--option limit: expected 1B or more, not 0B"]

@@ -523,7 +523,7 @@ def test_a_full_disk_loses_records_counts_them_and_says_so_once(tmp_path, logged
         ({"path": "/tmp"}, "--option path: '/tmp' is a directory; for a file a session: '/tmp/{se"),
         ({"path": "/tmp/{sesion}"}, "--option path: unknown placeholder '{sesion}'; did you mean"),
         ({"path": "/tmp/{peer}/x"}, "--option path: '/tmp/{peer}/x' has a placeholder in a direct"),
-        ({"max_bytes": 0}, "--option max_bytes: expected 1 or more, not 0"),
+        ({"max_bytes": 0}, "--option max_bytes: expected 1B or more, not 0B"),
         ({"then": "ecko"}, "--option then: no handler 'ecko'; did you mean 'echo'?"),
         ({"then_options": {"a": 1}}, "--option then_options: there is no handler in 'then'"),
         ({"then": "echo", "then_options": {"a": 1}}, "--option then_options.a: unknown key"),
@@ -537,6 +537,22 @@ def test_a_full_disk_loses_records_counts_them_and_says_so_once(tmp_path, logged
 def test_a_mistake_is_a_configuration_error_at_its_place(options, expected):
     (complaint,) = complaints(options)
     assert complaint.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "at"),
+    [
+        ({"path": "/tmp/{foo}", "then": "echoo"}, ["path", "then"]),
+        ({"max_bytes": 0, "then": "echoo", "banner": "x"}, ["max_bytes", "banner", "then"]),
+        ({"fromat": "hex", "path": "/nowhere/x"}, ["fromat", "path"]),
+        ({"path": 5, "format": "jsonl"}, ["path"]),
+        ({"then": 5, "then_options": {"a": 1}}, ["then"]),
+        ({"thn": "echo", "then_options": {"a": 1}}, ["thn"]),
+    ],
+)
+def test_a_mistake_hides_no_other_but_what_may_follow_from_it(options, at):
+    found = complaints(options)
+    assert [line.split(": ")[0] for line in found] == [f"--option {key}" for key in at]
 
 
 def test_a_symbolic_link_is_refused_in_the_configuration(tmp_path):

@@ -50,7 +50,7 @@ RULE = "[[rules]]\nreply = 'ok'\nmatch = 'a'\n\n[[rules]]\n"
         ("match = 3", "x.toml:6: rules[1].match: expected a text or a table"),
         ("delay = 'soon'", "x.toml:6: rules[1].delay: 'soon' is no duration"),
         ("delay = -1", "x.toml:6: rules[1].delay: expected a duration"),
-        ("delay = '2d'", "x.toml:6: rules[1].delay: expected 0 to 86400"),
+        ("delay = '2d'", "x.toml:6: rules[1].delay: expected 0s to 1d, not 2d"),
         ("delay = 'inf'", "x.toml:6: rules[1].delay: 'inf' is no duration"),
         ("delay = inf", "x.toml:6: rules[1].delay: expected"),
         ("goto = 'x'", "x.toml:6: rules[1].goto: no rule is for the state 'x'; known here: start"),
@@ -104,7 +104,7 @@ def test_a_mistake_in_a_rule(rule, problem):
         ),
         ("default = 'x'\nframing = 'lines'", "x.toml:2: framing: expected 'line' or 'crlf' or"),
         ("default = 'x'\nframing = {}", "x.toml:2: framing: expected one of 'delimiter'"),
-        ("default = 'x'\nmax_size = 0", "x.toml:2: max_size: expected 1 to"),
+        ("default = 'x'\nmax_size = 0", "x.toml:2: max_size: expected 1B to"),
         (
             "default = 'xx'\nframing = { fixed_size = 3 }",
             "x.toml:1: default: can't be sent: 2 bytes, where a frame has exactly 3",
@@ -126,8 +126,77 @@ def test_a_mistake_in_an_option(options, problem):
 
 
 def test_every_mistake_is_found_at_once():
-    text = "bad = 1\n" + "".join(f"[[rules]]\nreply = '{{{{x{n}}}}}'\n" for n in range(3))
-    assert [line.split(":")[1] for line in mistakes(text)] == ["1", "3", "5", "7"]
+    text = "bad = 1\n" + "".join(
+        f"[[rules]]\nmatch.hex = '0{n}'\nreply = '{{{{x}}}}'\n" for n in range(3)
+    )
+    assert [line.split(":")[1] for line in mistakes(text)] == ["1", "4", "7", "10"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            "default = '{{nope}}'\n[[rules]]\nrepyl = 'x'\ntimes = 1\n[[rules]]\ngoto = 'nowhere'",
+            ["default", "rules[0].repyl", "rules[1].goto"],
+        ),
+        (
+            "[[rules]]\nmatch = 'a'\nreply = ['{{a}} {{b}}', '{{c']\ngoto = 'nowhere'",
+            ["rules[0].goto", "rules[0].reply[0]", "rules[0].reply[0]", "rules[0].reply[1]"],
+        ),
+        ("default = '{{a}}{{b}}'\nprompt = '{{c}}{{d}}'", ["default"] * 2 + ["prompt"] * 2),
+        (
+            "[[rules]]\nmatch = { regex = '(', starts_with = '' }\nstate = []\ngoto = 'x'\n\
+close = true\nreset = true\nhalf_close = true",
+            ["goto", "half_close", "match.regex", "match.starts_with", "reset", "state"],
+        ),
+        ("default = 'x'\nframing = { pad = 'xx', delimiter = '', fixed_size = 0 }",
+         ["framing.delimiter", "framing.fixed_size", "framing.pad"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_hides_no_other(text, found):
+    told = sorted(line.split(": ")[1].removeprefix("rules[0].") for line in mistakes(text))
+    assert told == sorted(each.removeprefix("rules[0].") for each in found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # What was meant may be the state that the other rule leads to, or what it was to match.
+        "[[rules]]\nmatch = 'a'\nstaet = 'b'\n[[rules]]\nmatch = 'c'\ngoto = 'b'",
+        "[[rules]]\nmatch = 'a'\nwhen = 'b'\n[[rules]]\nmatch = 'c'\ngoto = 'b'",
+        "[[rules]]\nstate = 5\nmatch = 'a'\n[[rules]]\nmatch = 'c'\ngoto = 'b'",
+        "[[rules]]\nmatch = 'a'\nstate = 'b'\n[[rules]]\nmatch = 'c'\ngotoo = 'b'",
+        "[[rules]]\nreply = 'a'\nmatsch = 'a'\n[[rules]]\nreply = 'b'",
+        "[[rules]]\nreply = '{{name}}'\nmatch = { regex = '(?P<name>' }",
+        "[[rules]]\nreply = '{{name}}'\nmatch = { rgex = '(?P<name>.)' }",
+        "framing = { fixed_sise = 3 }\ndefault = 'xx'",
+        "ruels = []",
+        "default = 'x'\nfirst_state = 5\n[[rules]]\ngoto = 'b'\nmatch = 'x'",
+        "default = { reply = 5 }\n",
+    ],
+)
+def test_nothing_is_said_of_what_may_only_follow_from_a_mistake(text, tmp_path):
+    mistake(text)
+    if "framing" not in text and "default" not in text and "ruels" not in text:
+        path = tmp_path / "rules.toml"
+        path.write_text(text)
+        mistake(f"rules = '{path}'")
+
+
+def test_a_mistake_in_a_file_of_rules_hides_no_other(tmp_path):
+    path = tmp_path / "rules.toml"
+    path.write_text(RULE + "repyl = 'x'\ntimes = 1\n[[rules]]\nmatch = 'b'\ngoto = 'nowhere'")
+    places = [line.split(": ")[1] for line in mistakes(f"rules = '{path}'\ndefault = '{{{{x}}}}'")]
+    assert sorted(places) == ["default", "rules[1].repyl", "rules[2].goto"]
+
+
+@pytest.mark.parametrize("text", [None, "", "rules = []", b"\xff".decode("latin-1")])
+def test_what_is_wrong_with_a_whole_file_of_rules_has_the_line_that_names_it(tmp_path, text):
+    path = tmp_path / "rules.toml"
+    if text is not None:
+        path.write_text(text)
+    told = mistakes(f"default = 'x'\nrules = '{path}'")
+    assert told[0].startswith(f"x.toml:2: rules: {path}: ") or text == "\xff"
 
 
 def test_every_mistake_between_rules_is_found_at_once():

@@ -113,7 +113,7 @@ def test_a_handler_in_a_file_of_this_directory() -> None:
             "tcpd: --handler: no handler 'no.py'; which class in it? write 'no.py:Class'\n",
         ),
         (["--handler", "reply"], "tcpd: --option: 'reply' would never say anything; give it"),
-        (["--handler", "reply", "--option", "rules=no.toml"], "/"),
+        (["--handler", "reply", "--option", "rules=no.toml"], "tcpd: --option rules: /"),
         (
             ["--handler", "reply", "--option", "default=a", "--option", "default=b"],
             "tcpd: --option default: is given more than once; it takes one value\n",

@@ -2,7 +2,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcpd.units import format_duration, format_size, parse_duration, parse_rate, parse_size
+from tcpd.units import (
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_rate,
+    parse_size,
+    write_duration,
+    write_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +142,27 @@ def test_a_complaint_is_one_printable_line_of_bounded_length(parse) -> None:  # 
         parse("\x1b[31m\n" + "x" * 10_000)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 200
+
+
+@given(st.integers(0, 10**11))
+def test_what_is_written_exactly_is_read_as_the_same(number: int) -> None:
+    assert parse_size(write_size(number)) == number
+    assert parse_duration(write_duration(number / 1000)) == number / 1000
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (172800, "2d"), (86401, "1d1s"), (0.5, "500ms"), (1.25, "1s250ms"), (6e-6, "6us")],
+)
+def test_a_duration_is_written_exactly(seconds: float, text: str) -> None:
+    assert write_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0B"), (1000, "1000B"), (1024, "1KiB"), (2**30, "1GiB")]
+)
+def test_a_size_is_written_exactly(size: int, text: str) -> None:
+    assert write_size(size) == text
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 
 import re2  # type: ignore[import-untyped]
 
-from tcpd.errors import FieldError
+from tcpd.errors import FieldError, raise_all
 from tcpd.framing.options import HexBytes, parse_hex
 
 Matcher = Callable[[bytes], "tuple[bytes, ...] | None"]
@@ -74,19 +74,27 @@ class Match:
         given = {f.name for f in fields(self) if getattr(self, f.name) not in (None, False)}
         if not given - {"ignore_case", "binary"}:
             raise ValueError("is empty; leave 'match' out to match everything")
+        errors = []
         if {"equals", "hex"} <= given:
-            raise FieldError(("hex",), "'equals' stands here already", "keep one of them")
+            errors.append(FieldError(("hex",), "'equals' stands here already", "keep one of them"))
         for name in ("starts_with", "ends_with", "contains", "regex"):
             if getattr(self, name) is not None and not getattr(self, name):
-                raise FieldError((name,), "is empty, which matches everything")
+                errors.append(FieldError((name,), "is empty, which matches everything"))
         if self.binary and self.regex is None:
-            raise FieldError(("binary",), "only goes with 'regex'")
-        whole = self.equals if self.equals is not None else self.hex
-        if whole is not None and matcher_of(self)(whole) is None:
-            name = "equals" if self.equals is not None else "hex"
-            raise FieldError((name,), "contradicts the rest, so nothing can ever match")
+            problem = "only goes with 'regex'"
+            errors.append(FieldError(("binary",), problem, rests_on=[("regex",)]))
         if self.regex is not None:
-            self.expression()
+            try:
+                self.expression()
+            except FieldError as error:
+                errors.append(error)
+        whole = self.equals if self.equals is not None else self.hex
+        if whole is not None and not errors and matcher_of(self)(whole) is None:
+            name = "equals" if self.equals is not None else "hex"
+            problem = "contradicts the rest, so nothing can ever match"
+            rest = [(f.name.rstrip("_"),) for f in fields(self)]
+            errors.append(FieldError((name,), problem, rests_on=rest))
+        raise_all(errors)
 
     def expression(self) -> Any:
         """Return `regex`, compiled.
@@ -105,7 +113,8 @@ class Match:
             return re2.compile(pattern, options)
         except UnicodeEncodeError:
             problem = "has a character that is no byte, and 'binary' is set"
-            raise FieldError(("regex",), problem, "write a byte as \\x{ff}") from None
+            hint = "write a byte as \\x{ff}"
+            raise FieldError(("regex",), problem, hint, [("binary",)]) from None
         except re2.error as error:
             hint = "the syntax is RE2's: no lookaround, no backreferences"
             raise FieldError(

@@ -5,16 +5,17 @@ Every mistake that can be seen in one rule alone is found here; `script` finds t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from tcpd.errors import FieldError
+from tcpd.errors import FieldError, PathPattern, raise_all
 from tcpd.fields import Range
 from tcpd.handlers.reply_rules.matching import Content, Match
 from tcpd.handlers.reply_rules.template import (
     Field,
     Template,
+    TemplateError,
     fields_with,
     hex_template,
     text_template,
@@ -50,7 +51,7 @@ class Response:
     reset: bool = False
 
     def __post_init__(self) -> None:
-        check_response(self)
+        raise_all(check_response(self))
 
     @property
     def ending(self) -> Literal["close", "half_close", "reset"] | None:
@@ -59,23 +60,19 @@ class Response:
             return "close"
         return "half_close" if self.half_close else "reset" if self.reset else None
 
-    def templates(self, fields: Mapping[str, Field]) -> list[tuple[Path, Template]]:
-        """Return the templates of the frames to send, each with where it stands.
-
-        Raises:
-            ExceptionGroup: of a `FieldError` for each mistake in them.
-        """
+    def templates(
+        self, fields: Mapping[str, Field], rests_on: Sequence[PathPattern] = ()
+    ) -> tuple[list[tuple[Path, Template]], list[FieldError]]:
+        """Return the templates of the frames to send, each with where it stands, and mistakes."""
         found: list[tuple[Path, Template]] = []
         errors: list[FieldError] = []
         parse = text_template if self.reply_hex is None else hex_template
         for path, text in self._texts():
             try:
                 found.append((path, parse(text, fields)))
-            except ValueError as error:
-                errors.append(FieldError(path, str(error)))
-        if errors:
-            raise ExceptionGroup("templates", errors)
-        return found
+            except TemplateError as error:
+                errors += (FieldError(path, problem, "", rests_on) for problem in error.problems)
+        return found, errors
 
     def _texts(self) -> Iterator[tuple[Path, str]]:
         name, value = "reply", self.reply
@@ -88,23 +85,22 @@ class Response:
                 yield (name, index), text
 
 
-def check_response(response: Response) -> None:
-    """Check that what a response says can be done together.
-
-    Raises:
-        FieldError: it can't.
-    """
+def check_response(response: Response) -> list[FieldError]:
+    """Return why what a response says can't be done together; nothing if it can."""
+    errors = []
+    keep = "keep one of them"
     if response.reply is not None and response.reply_hex is not None:
-        raise FieldError(("reply_hex",), "'reply' stands here already", "keep one of them")
+        errors.append(FieldError(("reply_hex",), "'reply' stands here already", keep))
     for name in ("reply", "reply_hex"):
         if getattr(response, name) == ():
-            raise FieldError((name,), "is empty; leave it out to say nothing")
+            errors.append(FieldError((name,), "is empty; leave it out to say nothing"))
     endings = [name for name in ("close", "half_close", "reset") if getattr(response, name)]
-    if len(endings) > 1:
-        raise FieldError((endings[1],), f"can't go with {endings[0]!r}", "keep one of them")
+    for name in endings[1:]:
+        errors.append(FieldError((name,), f"can't go with {endings[0]!r}", keep))
     if endings and response.goto is not None:
         problem = f"leads nowhere, since {endings[0]!r} ends the conversation"
-        raise FieldError(("goto",), problem, "keep one of them")
+        errors.append(FieldError(("goto",), problem, keep))
+    return errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,10 +123,16 @@ class Rule(Response):
     scope: Literal["all", "session"] = "all"
 
     def __post_init__(self) -> None:
-        check_response(self)
+        errors = check_response(self)
         if self.state == ():
-            raise FieldError(("state",), "is empty; leave it out for any state")
-        self.templates(self.fields())
+            errors.append(FieldError(("state",), "is empty; leave it out for any state"))
+        try:
+            fields = self.fields()
+        except FieldError as error:
+            errors.append(error)
+        else:
+            errors += self.templates(fields, [("match",)])[1]  # they may name its captures
+        raise_all(errors)
 
     @property
     def states(self) -> tuple[str, ...]:

@@ -19,8 +19,13 @@ from tcpd.handlers.reply_rules.template import (
     SESSION_FIELDS,
     Field,
     Template,
+    TemplateError,
     text_template,
 )
+
+# What the states that exist, and those that something leads to, follow from.
+_STATES = (("rules", None, "state"), ("first_state",))
+_GOALS = (("rules", None, "goto"), ("default", "goto"), ("greeting", "goto"), ("first_state",))
 
 Said = str | Response | None
 """A response, of which a text is what to reply."""
@@ -40,8 +45,6 @@ class Source:
         too_long: the response to a frame that is too long.
         prompt: shown after the greeting and after each reply; or that of each state.
         first_state: the state that a session begins in.
-        rules_known: whether these are the rules; if they couldn't be read, nothing is said about
-            states that aren't there.
     """
 
     framing: Framing
@@ -51,14 +54,12 @@ class Source:
     too_long: Said
     prompt: str | Mapping[str, str]
     first_state: str
-    rules_known: bool = True
 
 
-def compile_script(source: Source) -> tuple[Script | None, list[FieldError]]:
-    """Return the script, or None and what is wrong."""
+def compile_script(source: Source) -> tuple[Script, list[FieldError]]:
+    """Return the script, and what is wrong with it."""
     compiler = _Compiler(source)
-    script = compiler.script()
-    return (None if compiler.errors else script), compiler.errors
+    return compiler.script(), compiler.errors
 
 
 class _Compiler:
@@ -79,14 +80,12 @@ class _Compiler:
         self.check_states()
         self.check_reach()
         prompts = self.prompts()
-        if self.source.default is None:
-            default = None
         return Script(
             framing=source.framing,
             first_state=source.first_state,
-            greeting=greeting or Plan(),
-            default=default,
-            too_long=self.ended(too_long or Plan()),
+            greeting=greeting,
+            default=None if source.default is None else default,
+            too_long=self.ended(too_long),
             rules={
                 state: tuple(
                     ready
@@ -103,19 +102,23 @@ class _Compiler:
 
     def said(
         self, said: Said, path: Path, fields: Mapping[str, Field], *, prompts: bool = False
-    ) -> Plan | None:
+    ) -> Plan:
         """Return the plan of an option that is a response, or a text to reply."""
         short = isinstance(said, str)
         response = Response(reply=said) if isinstance(said, str) else said or Response()
         return self.plan(response, path, fields, short=short, prompts=prompts)
 
     def rule(self, index: int, rule: Rule) -> ReadyRule | None:
-        plan = self.plan(rule, ("rules", index), rule.fields())
-        if plan is None:
+        path: Path = ("rules", index)
+        try:
+            fields, match = rule.fields(), rule.matching()
+            matcher_of(match)
+        except FieldError:  # the rule has complained of its regex itself
+            self.goal(rule, path)
             return None
+        plan = self.plan(rule, path, fields)
         after = rule.after or 0
         names = {name for frame in plan.frames for name in frame.names}
-        match = rule.matching()
         captures = match.captures().keys() if match is not None else set()
         return ReadyRule(
             index=index,
@@ -135,8 +138,8 @@ class _Compiler:
         *,
         short: bool = False,
         prompts: bool = False,
-    ) -> Plan | None:
-        """Return the plan of a response; None if something is wrong with it.
+    ) -> Plan:
+        """Return the plan of a response, as far as it is right.
 
         Args:
             response: what to do.
@@ -145,20 +148,11 @@ class _Compiler:
             short: whether it stands there as a text, so that there is no key `reply`.
             prompts: whether a prompt follows even if nothing is said.
         """
-        if response.goto is not None:
-            self.goals.add(response.goto)
-            if self.unknown(response.goto):
-                known = did_you_mean(response.goto, self.states) or self.known_states()
-                problem = f"no rule is for the state {response.goto!r}"
-                self.errors.append(FieldError((*path, "goto"), problem, known))
-        try:
-            templates = response.templates(fields)
-        except ExceptionGroup as group:
-            for error in group.exceptions:
-                if isinstance(error, FieldError):
-                    where = path if short else path + error.path
-                    self.errors.append(FieldError(where, error.problem, error.hint))
-            return None
+        self.goal(response, path)
+        templates, errors = response.templates(fields)
+        for error in errors:
+            where = path if short else path + error.path
+            self.errors.append(FieldError(where, error.problem, rests_on=[(*path, "match")]))
         self.templates += [template for _, template in templates]
         constant: bytes | None = b""
         for place, template in templates:
@@ -169,7 +163,8 @@ class _Compiler:
                 framed = self.source.framing.encode(template.constant)
             except FramingError as error:
                 where = path if short else path + place
-                self.errors.append(FieldError(where, f"can't be sent: {error}"))
+                problem = f"can't be sent: {error}"
+                self.errors.append(FieldError(where, problem, rests_on=[("framing",)]))
                 continue
             constant = None if constant is None else constant + framed
         ending = Ending(response.ending) if response.ending else None
@@ -183,6 +178,21 @@ class _Compiler:
             and ending is None
             and (prompts or bool(templates) or response.goto is not None),
         )
+
+    def goal(self, response: Response, path: Path) -> None:
+        """Note the state that a response leads to."""
+        state = response.goto
+        if state is not None:
+            self.goals.add(state)
+            self.check_known(state, (*path, "goto"))
+
+    def check_known(self, state: str, path: Path) -> None:
+        """Find a state that no rule is for."""
+        if state not in self.states:
+            known = "known here: " + ", ".join(sorted(self.states))
+            hint = did_you_mean(state, self.states) or known
+            problem = f"no rule is for the state {state!r}"
+            self.errors.append(FieldError(path, problem, hint, _STATES))
 
     def ended(self, plan: Plan) -> Plan:
         """Return the plan for a frame that is too long: whatever it says, the end follows."""
@@ -215,7 +225,8 @@ class _Compiler:
                         f"a session begins in {self.source.first_state!r}"
                     )
                     problem = f"no 'goto' leads to the state {state!r}"
-                    self.errors.append(FieldError(("rules", index, "state"), problem, hint))
+                    path = ("rules", index, "state")
+                    self.errors.append(FieldError(path, problem, hint, _GOALS))
 
     def check_reach(self) -> None:
         """Find the rules that another takes everything from."""
@@ -227,7 +238,10 @@ class _Compiler:
                 if greedy and covers:
                     problem = f"is never reached, since rules[{earlier}] matches everything"
                     hint = "put it above that one"
-                    self.errors.append(FieldError(("rules", index), problem, hint))
+                    keys = ("match", "times", "after", "state")
+                    rests_on = [("rules", earlier, key) for key in keys]
+                    rests_on.append(("rules", index, "state"))
+                    self.errors.append(FieldError(("rules", index), problem, hint, rests_on))
                     break
 
     def prompts(self) -> dict[str, Template]:
@@ -237,24 +251,17 @@ class _Compiler:
             return {}
         if isinstance(self.source.framing, LengthPrefixed | Fixed):
             problem = "has no place between frames of a known length"
-            self.errors.append(FieldError(("prompt",), problem, "leave it out"))
+            hint = "leave it out"
+            self.errors.append(FieldError(("prompt",), problem, hint, [("framing",)]))
         each = {"": prompt} if isinstance(prompt, str) else prompt
         templates = {}
         for state, text in each.items():
             path: Path = ("prompt",) if isinstance(prompt, str) else ("prompt", state)
-            if state and self.unknown(state):
-                hint = did_you_mean(state, self.states) or self.known_states()
-                problem = f"no rule is for the state {state!r}"
-                self.errors.append(FieldError(path, problem, hint))
+            if state:
+                self.check_known(state, path)
             try:
                 templates[state] = text_template(text, SESSION_FIELDS)
-            except ValueError as error:
-                self.errors.append(FieldError(path, str(error)))
+            except TemplateError as error:
+                self.errors += (FieldError(path, problem) for problem in error.problems)
         self.templates += templates.values()
         return templates
-
-    def unknown(self, state: str) -> bool:
-        return self.source.rules_known and state not in self.states
-
-    def known_states(self) -> str:
-        return "known here: " + ", ".join(sorted(self.states))

@@ -9,7 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -130,11 +130,23 @@ class Template:
         return b"".join([part if isinstance(part, bytes) else part(context) for part in self.parts])
 
 
+class TemplateError(ValueError):
+    """What is wrong with a template.
+
+    Args:
+        problems: all of it.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
 def text_template(text: str, fields: Mapping[str, Field]) -> Template:
     """Return a template for a text, which goes out as UTF-8.
 
     Raises:
-        ValueError: it has a field that isn't there, or one that doesn't end.
+        TemplateError: it has fields that aren't there, or one that doesn't end.
     """
     return _template(text, fields, str.encode)
 
@@ -143,7 +155,7 @@ def hex_template(text: str, fields: Mapping[str, Field]) -> Template:
     """Return a template of hex digits, in which fields stand for their bytes.
 
     Raises:
-        ValueError: as for a text, or there are no pairs of hex digits.
+        TemplateError: as for a text, or there are no pairs of hex digits.
     """
     return _template(text, fields, parse_hex)
 
@@ -151,13 +163,23 @@ def hex_template(text: str, fields: Mapping[str, Field]) -> Template:
 def _template(text: str, fields: Mapping[str, Field], encode: Callable[[str], bytes]) -> Template:
     parts: list[bytes | Field] = []
     names = set()
-    for is_field, part in _split(text):
-        if is_field:
-            name, _, filter_name = (word.strip() for word in part.partition("|"))
-            parts.append(_field(name, filter_name, fields))
-            names.add(name)
-        else:
-            parts.append(encode(part))
+    problems = []
+    pieces = _split(text)
+    while True:
+        try:
+            is_field, part = next(pieces)
+            if is_field:
+                name, _, filter_name = (word.strip() for word in part.partition("|"))
+                parts.append(_field(name, filter_name, fields))
+                names.add(name)
+            else:
+                parts.append(encode(part))
+        except StopIteration:
+            break
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise TemplateError(problems)
     return Template(tuple(parts), frozenset(names))
 
 
