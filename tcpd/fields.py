@@ -113,7 +113,8 @@ def build_partly(
             # Checks that are anybody's, of values that nobody gave: only what is right counts.
             if len(problems) == found:
                 raise
-    return _bare(cls, {name: values[name] for name in values.keys() & required} | usable)
+    known = {name: values[name] for name in required if values.get(name) is not None}
+    return _bare(cls, known | usable)
 
 
 def _values(

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from tcpd.config.files import argument_problems, log_problems, tls_problems
 from tcpd.config.schema import (
     DEFAULT_HANDLER,
     ClientTLSConfig,
@@ -29,7 +30,7 @@ from tcpd.endpoint import ClientEndpoint, ServerEndpoint
 from tcpd.endpoint_kinds import CLIENTS, SERVERS
 from tcpd.errors import ConfigError, ConfigErrors, did_you_mean
 from tcpd.escape import escape_text
-from tcpd.fields import Place, Source, build, dotted, keys_of
+from tcpd.fields import Place, Source, build_partly, dotted, keys_of
 from tcpd.toml_file import TomlFile
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -132,7 +133,10 @@ class _Loader:
                 self.problems.append((self.root / key).error("unknown key", hint))
         listeners = self.section(table, "listeners", self.listener)
         connectors = self.section(table, "connectors", self.connector)
-        log = build(LogConfig, table.get("log", {}), self.root / "log", self.problems)
+        at = self.root / "log"
+        log = build_partly(LogConfig, table.get("log", {}), at, self.problems)
+        if log is not None:
+            self.problems += log_problems(log, at)
         for name in connectors.keys() & listeners.keys():
             place = self.root / "connectors" / name
             self.problems.append(place.error("a listener has this name", "choose another"))
@@ -175,39 +179,45 @@ class _Loader:
 
     def listener(self, table: object, place: Place) -> ListenerConfig | None:
         """Return a listener, or None with its problems noted."""
-        listener = build(ListenerConfig, table, place, self.problems)
-        # Looked up even if another key is wrong, so that all mistakes are found.
+        found = len(self.problems)
+        listener = build_partly(ListenerConfig, table, place, self.problems)
         factory = self.handler(table, place)
-        if listener is None:
-            return None
+        tls = getattr(listener, "tls", None)
         at = place / "listen"
         in_a_list = isinstance(_get(table, "listen"), list)
-        places = [at / index if in_a_list else at for index in range(len(listener.listen))]
-        self.addresses += zip(places, listener.listen, strict=True)
-        for at, endpoint in zip(places, listener.listen, strict=True):
-            self.check_kind(endpoint, at)
-            if listener.tls is not None:
-                self.check_tls(endpoint, at)
-        if listener.tls is not None:
-            self.check_files(listener.tls, place / "tls")
-        return None if factory is None else dataclasses.replace(listener, factory=factory)
+        for index, endpoint in enumerate(getattr(listener, "listen", ())):
+            if endpoint is None:  # it is wrong
+                continue
+            where = at / index if in_a_list else at
+            self.addresses.append((where, endpoint))
+            self.check_kind(endpoint, where)
+            self.check_directory(endpoint, where)
+            self.check_tls(endpoint, tls, where)
+        if tls is not None:
+            self.problems += tls_problems(tls, place / "tls")
+        if listener is None or len(self.problems) > found:
+            return None
+        return dataclasses.replace(listener, factory=factory)
 
     def connector(self, table: object, place: Place) -> ConnectorConfig | None:
         """Return a connector, or None with its problems noted."""
-        connector = build(ConnectorConfig, table, place, self.problems)
+        found = len(self.problems)
+        connector = build_partly(ConnectorConfig, table, place, self.problems)
         factory = self.handler(table, place)
-        if connector is None:
-            return None
-        endpoint, tls = connector.connect, connector.tls
-        self.check_kind(endpoint, place / "connect")
+        endpoint, tls = getattr(connector, "connect", None), getattr(connector, "tls", None)
+        if endpoint is not None:
+            self.check_kind(endpoint, place / "connect")
+            self.check_tls(endpoint, tls, place / "connect")
         if tls is not None:
-            self.check_tls(endpoint, place / "connect")
-            if endpoint.kind == "unix" and tls.verify and not tls.server_name:
+            kind = getattr(endpoint, "kind", None)
+            if kind == "unix" and tls.verify and not tls.server_name:
                 hint = "add 'server_name', or 'verify = false'"
                 problem = "a UNIX socket has no host name that the server could prove"
                 self.problems.append((place / "tls").error(problem, hint))
-            self.check_files(tls, place / "tls")
-        return None if factory is None else dataclasses.replace(connector, factory=factory)
+            self.problems += tls_problems(tls, place / "tls")
+        if connector is None or len(self.problems) > found:
+            return None
+        return dataclasses.replace(connector, factory=factory)
 
     def handler(self, table: object, place: Place) -> Any:
         """Return the factory of a listener or connector, made of its options; None if it can't."""
@@ -237,9 +247,16 @@ class _Loader:
             problem = f"no kind of endpoint is called {endpoint.kind!r}"
             self.problems.append(place.error(problem, hint))
 
-    def check_tls(self, endpoint: ServerEndpoint | ClientEndpoint, place: Place) -> None:
-        """Note an endpoint that can't have the `tls` table beside it."""
-        if endpoint.kind in _CAN_HAVE_TLS:
+    def check_tls(
+        self,
+        endpoint: ServerEndpoint | ClientEndpoint,
+        tls: ServerTLSConfig | ClientTLSConfig | None,
+        place: Place,
+    ) -> None:
+        """Note files of an endpoint string that are wrong, and a `tls` table that can't be."""
+        if endpoint.tls is not None:
+            self.problems += argument_problems(endpoint.tls, place)
+        if tls is None or endpoint.kind in _CAN_HAVE_TLS:
             return
         if endpoint.is_tls:
             problem = f"{endpoint.kind}: brings TLS of its own, and there is a 'tls' table too"
@@ -248,15 +265,14 @@ class _Loader:
             problem = f"tcpd can't add TLS to an endpoint of the kind {endpoint.kind!r}"
             self.problems.append(place.error(problem, "leave the 'tls' table out"))
 
-    def check_files(self, tls: ServerTLSConfig | ClientTLSConfig, place: Place) -> None:
-        """Note each file of a `tls` table that can't be read."""
-        for at, path in _files(tls, place):
-            try:
-                with path.open("rb"):
-                    pass
-            except OSError as error:
-                problem = f"{escape_text(str(path))} can't be read: {error.strerror}"
-                self.problems.append(at.error(problem))
+    def check_directory(self, endpoint: ServerEndpoint, place: Place) -> None:
+        """Note a server's `tls:` that names no directory: Twisted would read it only later."""
+        path = endpoint.args[0] if endpoint.args else endpoint.options.get("path", "")
+        if endpoint.kind == "tls" and not Path(path).is_dir():
+            shown = escape_text(path, limit=100)
+            problem = f"'tls:' begins with a directory of certificates, and {shown!r} isn't one"
+            hint = "for a single certificate write 'tcp:' and add a 'tls' table"
+            self.problems.append(place.error(problem, hint))
 
     def check_clashes(self) -> None:
         """Note each address that was given before."""
@@ -283,16 +299,6 @@ class _Loader:
 
 def _get(table: object, key: str, default: Any = None) -> Any:
     return table.get(key, default) if isinstance(table, Mapping) else default
-
-
-def _files(tls: Any, place: Place) -> Iterator[tuple[Place, Path]]:
-    """Give every path in a `tls` table with its place."""
-    for key in keys_of(type(tls)):
-        value = getattr(tls, key)
-        if isinstance(value, Path):
-            yield place / key, value
-    for index, each in enumerate(getattr(tls, "sni", ())):
-        yield from _files(each, place / "sni" / index)
 
 
 def _file_and_line(where: str) -> tuple[str, int]:

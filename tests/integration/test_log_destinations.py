@@ -80,23 +80,33 @@ def test_a_new_file_is_closed_to_strangers(tmp_path):
 @pytest.mark.parametrize(
     ("make", "problem"),
     [
-        (lambda path: path.symlink_to("target"), "it is a symbolic link; name its target"),
-        (lambda path: path.mkdir(), "Is a directory"),
-        (os.mkfifo, "No such device or address"),
+        (lambda path: path.symlink_to("target"), "log is a symbolic link; name its target"),
+        (lambda path: path.mkdir(), "log is a directory, not a file"),
         (lambda path: path.parent.joinpath("tcpd.toml").write_text(
-            LISTEN + '[log]\nfile = "none/log"\n'), "No such file or directory"),
+            LISTEN + '[log]\nfile = "none/log"\n'), "none; make it first"),
     ],
 )  # fmt: skip
-def test_a_file_that_can_not_be_written_ends_the_start(tmp_path, make, problem):
+def test_a_file_that_can_not_be_written_is_a_wrong_configuration(tmp_path, make, problem):
     flag = configured(tmp_path, file="log")
     make(tmp_path / "log")
     done = run_tcpd(flag, cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.startswith("tcpd: cannot write the log to '")
-    assert done.stderr.endswith(f"log': {problem}\n")
+    assert done.returncode == 78
+    assert done.stderr.startswith("tcpd.toml:")
+    assert done.stderr.endswith(f"{problem}\n")
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
     assert not (tmp_path / "target").exists()
+
+
+def test_a_file_that_can_not_be_opened_ends_the_start(tmp_path):
+    flag = configured(tmp_path, file="log")
+    os.mkfifo(tmp_path / "log")
+    done = run_tcpd(flag, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("tcpd: cannot write the log to '")
+    assert done.stderr.endswith("log': No such device or address\n")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
 
 
 def without_privilege_over_files():

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers import config_handlers
+from helpers import config_handlers, pem
 
 from tcpd.config.load import build_config, load
 from tcpd.errors import ConfigErrors
@@ -349,12 +349,12 @@ options.rules = [
 [listeners.a]
 listen = "tcp:1"
 [listeners.a.tls]
-certificate = "/dev/null"
+certificate = "/PEM"
 alpn = ["h2", ""]
 sni = [
-  { names = [], certificate = "/dev/null" },
-  { names = ["ok.example", "a..b"], certificate = "/dev/null" },
-  { names = ["*"], certificate = "/dev/null", kye = "x" },
+  { names = [], certificate = "/PEM" },
+  { names = ["ok.example", "a..b"], certificate = "/PEM" },
+  { names = ["*"], certificate = "/PEM", kye = "x" },
 ]
 """,
         [
@@ -370,7 +370,7 @@ sni = [
         ],
     ),
     "TLS on an endpoint that has it already": (
-        '[listeners.a]\nlisten = ["tcp:1",\n"ssl:2"]\ntls.certificate = "/dev/null"\n',
+        '[listeners.a]\nlisten = ["tcp:1",\n"ssl:2:/PEM"]\ntls.certificate = "/PEM"\n',
         [
             (
                 "x.toml:3: listeners.a.listen[1]: ssl: brings TLS of its own, and there is a 'tls'"
@@ -379,7 +379,7 @@ sni = [
         ],
     ),
     "TLS on a plugin's endpoint": (
-        '[listeners.a]\nlisten = "onion:80"\ntls.certificate = "/dev/null"\n',
+        '[listeners.a]\nlisten = "onion:80"\ntls.certificate = "/PEM"\n',
         [
             (
                 "x.toml:2: listeners.a.listen: tcpd can't add TLS to an endpoint of the kind"
@@ -472,7 +472,7 @@ sni = [
         ["x.toml:3: connectors.a.reconnect.max: it is shorter than 'initial'"],
     ),
     "a client's key without a certificate": (
-        '[connectors.a]\nconnect = "tcp:h:1"\n[connectors.a.tls]\nkey = "/dev/null"\n',
+        '[connectors.a]\nconnect = "tcp:h:1"\n[connectors.a.tls]\nkey = "/PEM"\n',
         [
             (
                 "x.toml:4: connectors.a.tls.key: it is of no use without a certificate; add"
@@ -483,7 +483,7 @@ sni = [
     "authorities that nobody asks": (
         (
             '[connectors.a]\nconnect = "tcp:h:1"\n[connectors.a.tls]\nverify = false\n'
-            'cafile = "/dev/null"\n'
+            'cafile = "/PEM"\n'
         ),
         [
             (
@@ -588,12 +588,16 @@ def load_text(text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "lines"), BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_configuration_is_refused_line_by_line(text: str, lines: list[str]) -> None:
+def test_a_broken_configuration_is_refused_line_by_line(
+    text: str, lines: list[str], tmp_path: Path
+) -> None:
+    pem.write(tmp_path / "pem")
+    text = text.replace("/PEM", str(tmp_path / "pem"))
     with pytest.raises(ConfigErrors) as caught:
         load_text(text)
     # An error of the handler's own says where it was raised; which line that is, is no matter.
-    told = re.sub(r" \(\S+/config_handlers\.py:\d+\)", "", str(caught.value))
-    assert told.splitlines() == lines
+    said = re.sub(r" \(\S+/config_handlers\.py:\d+\)", "", str(caught.value))
+    assert said.splitlines() == lines
 
 
 def test_there_are_dozens() -> None:

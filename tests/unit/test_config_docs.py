@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import pem
 
 from tcpd import registry
 from tcpd.config.load import build_config, load
@@ -83,7 +84,7 @@ def read_as(cls: type[Any], key: str, value: Any) -> Any:
 @pytest.mark.parametrize("text", blocks("toml"))
 def test_every_example_loads(text: str, tmp_path: Path) -> None:
     for name in re.findall(r'"([a-z.-]+\.(?:pem|key))"', text):
-        (tmp_path / name).touch()
+        pem.write(tmp_path / name)
     (tmp_path / "tcpd.toml").write_text(text, "utf-8")
     config = load(tmp_path / "tcpd.toml", build_handler)
     assert config.listeners or config.connectors

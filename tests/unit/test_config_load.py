@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import config_handlers
+from helpers import config_handlers, pem
 
 from tcpd.config.load import build_config, load
 from tcpd.config.schema import (
@@ -79,8 +79,7 @@ def test_two_listeners_never_share_a_handler(tmp_path: Path) -> None:
 
 
 def test_tls_has_its_files_beside_the_configuration(tmp_path: Path) -> None:
-    for name in ("c.pem", "k.pem", "ca.pem", "d.pem", "e.pem"):
-        (tmp_path / name).touch()
+    pem.write(*(tmp_path / f"{name}.pem" for name in ("c", "k", "ca", "d", "e")))
     text = f"""
 [listeners.a]
 listen = ["tcp:0", "tcp6:0", "unix:/run/x", "systemd:INET:name=x"]
@@ -126,7 +125,7 @@ def test_a_connector_has_defaults_for_all_but_its_address(tmp_path: Path) -> Non
 
 
 def test_a_connector_with_everything(tmp_path: Path) -> None:
-    (tmp_path / "x.pem").touch()
+    pem.write(tmp_path / "x.pem")
     text = """
 [connectors.up-link_1]
 connect = "unix:/run/x"
@@ -162,6 +161,7 @@ def test_a_unix_socket_needs_no_name_if_nobody_has_to_prove_one(tmp_path: Path) 
 
 def test_the_log_is_as_the_file_says(tmp_path: Path) -> None:
     text = '[listeners.a]\nlisten = "tcp:0"\n[log]\nlevel = "warn"\nformat = "json"\n'
+    (tmp_path / "x").mkdir()
     config = load_text(text + 'file = "x/tcpd.log"\naccess = false\n', tmp_path)
     assert config.log == LogConfig(
         level="warn", format="json", file=tmp_path / "x" / "tcpd.log", access=False
@@ -245,7 +245,7 @@ def kinds(*, server: bool) -> set[str]:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[listeners.a]\nlisten = ["tcp:0", "tls:d", "stdio:", "HAProxy:tcp:0"]\n', ""),
+        ('[listeners.a]\nlisten = ["tcp:0", "tls:/", "stdio:", "HAProxy:tcp:0"]\n', ""),
         ('[connectors.a]\nconnect = "tls:h:1"\n', ""),
         (
             '[listeners.a]\nlisten = ["tcp:0",\n"tpc:1"]\n',

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import pem
 
 from tcpd.config.load import load
 from tcpd.config.schema import ClientTLSConfig, Config, LogConfig, Reconnect, ServerTLSConfig
@@ -27,7 +28,7 @@ def everything(tmp_path: Path) -> Config:
     """Load the file with every setting on; the files that it names are there."""
     (tmp_path / "tcpd.toml").write_text(uncommented(), "utf-8")
     for name in re.findall(r'"([a-z]+\.(?:pem|key))"', uncommented()):
-        (tmp_path / name).touch()
+        pem.write(tmp_path / name)
     return load(tmp_path / "tcpd.toml", build_handler)
 
 

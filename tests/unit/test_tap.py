@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from helpers import pem
 from twisted.internet.protocol import Factory
 
 from tcpd.handlers.chargen import Chargen
@@ -196,7 +197,7 @@ def test_a_file_with_mistakes_is_told_whole_and_status_78(
 
 
 def test_flags_go_over_the_only_listener_of_a_file() -> None:
-    Path("cert.pem").touch()
+    pem.write(Path("cert.pem"))
     Path("c.toml").write_text(FILE)
     same = listener("--config", "c.toml", name="first")
     assert [each.text for each in same.listen] == ["tcp:7000"]
@@ -207,7 +208,7 @@ def test_flags_go_over_the_only_listener_of_a_file() -> None:
 
 
 def test_another_handler_does_not_get_the_options_of_the_files() -> None:
-    Path("cert.pem").touch()
+    pem.write(Path("cert.pem"))
     Path("c.toml").write_text(FILE)
     found = listener("--config", "c.toml", "--handler", "discard", name="first")
     assert (found.handler, dict(found.options)) == ("discard", {})
@@ -215,7 +216,7 @@ def test_another_handler_does_not_get_the_options_of_the_files() -> None:
 
 def test_a_certificate_of_the_command_line_goes_without_the_files_key() -> None:
     for name in ("cert.pem", "key.pem", "other.pem"):
-        Path(name).touch()
+        pem.write(Path(name))
     Path("c.toml").write_text(FILE.replace("alpn", 'key = "key.pem", alpn'))
     found = listener("--config", "c.toml", "--tls-certificate", "other.pem", name="first")
     assert (found.tls.certificate.name, found.tls.key) == ("other.pem", None)
