@@ -5,7 +5,7 @@ from __future__ import annotations
 from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import Any
 
-from gevent.server import StreamServer  # type: ignore[import-untyped]
+from gevent.server import StreamServer
 
 BACKLOG = 4096
 # From 128 KiB on, malloc would ask the kernel for fresh pages for every read.
