@@ -186,16 +186,6 @@ class ClientEndpoint(Endpoint):
         return _host_and_port(self.options["host"], self.options["port"])
 
 
-def parse_server(text: str) -> ServerEndpoint:
-    """Return where to listen; raises `ValueError` with what is wrong."""
-    return ServerEndpoint.parse(text)
-
-
-def parse_client(text: str) -> ClientEndpoint:
-    """Return where to connect to; raises `ValueError` with what is wrong."""
-    return ClientEndpoint.parse(text)
-
-
 def split(text: str) -> tuple[list[str], list[tuple[str, str]]]:
     """Return the parts without a name, and the pairs of name and value, as Twisted splits them."""
     args: list[str] = []
@@ -247,27 +237,27 @@ def _parse(cls: type[E], value: object, kinds: Mapping[str, Kind]) -> E:
         if kinds is CLIENTS or name.lower() not in ("tcp", "ssl", "unix"):
             name = name.lower()
         elif name != name.lower():
-            raise ValueError(f"write {name.lower()!r} in small letters")
+            raise ValueError(f"write {name.lower()!r} in lower case")
         kind = kinds.get(name)
         options = kind.read(args, pairs) if kind else dict(pairs)
     except ValueError as error:
-        raise ValueError(f"{shown(value)} is no endpoint: {error}") from None
+        raise ValueError(f"{shown(value)} isn't a valid endpoint: {error}") from None
     return cls(text=value, kind=name, args=tuple(args), options=options, known=kind is not None)
 
 
 def _no_kind(text: str, server: bool) -> str:
     """Return what is wrong with a string that begins with no kind: a bare port or address."""
     if not server:
-        return f"it begins with no kind; write 'tcp:{text}'" if text else "it is empty"
+        return f"it doesn't begin with a kind; write 'tcp:{text}'" if text else "it is empty"
     if text.isascii() and text.isdigit():
-        return f"it begins with no kind; write 'tcp:{text}'"
+        return f"it doesn't begin with a kind; write 'tcp:{text}'"
     host, _, port = text.rpartition(":")
     host = host.strip("[]")
     try:
         kind = "tcp6" if ipaddress.ip_address(host).version == 6 else "tcp"
     except ValueError:
-        return "it begins with no kind such as 'tcp:'" if text else "it is empty"
-    return f"it begins with no kind; write '{kind}:{port}:interface={quote(host)}'"
+        return "it doesn't begin with a kind such as 'tcp:'" if text else "it is empty"
+    return f"it doesn't begin with a kind; write '{kind}:{port}:interface={quote(host)}'"
 
 
 def _host_and_port(host: str, port: str) -> str:

@@ -63,7 +63,7 @@ class Kind:
                 hint = did_you_mean(name, self.checks) or f"known here: {', '.join(self.checks)}"
                 raise ValueError(f"unknown argument {shown(name)}; {hint}")
             if name in options:
-                raise ValueError(f"{name} is there twice; {COLON_HINT}")
+                raise ValueError(f"{name} is given twice; {COLON_HINT}")
             expected = self.checks[name](value)
             if expected:
                 raise ValueError(f"{name}: expected {expected}, not {shown(value)}")
@@ -78,7 +78,8 @@ class Kind:
 
 def shown(text: str) -> str:
     """Return a text in quotes, printable and bounded, for an error."""
-    return f"'{escape_text(text, limit=100)}'"
+    # A backslash is shown as it was written: in an endpoint string most of them are escapes.
+    return "'" + escape_text(text, limit=100).replace("\\\\", "\\") + "'"
 
 
 def _port(text: str) -> str:

@@ -252,7 +252,7 @@ def _convert(kind: Any, value: Any, place: Place, problems: list[ConfigError]) -
         return kind.parse(value)
     if dataclasses.is_dataclass(kind):
         return build_partly(typing.cast(type[Any], kind), value, place, problems)
-    raise ValueError(f"it can't be set: its type, {words_for(kind)}, is none that a table can give")
+    raise ValueError(f"it can't be set: its type, {words_for(kind)}, can't be given in a table")
 
 
 def _annotated(kind: Any, value: Any, place: Place, problems: list[ConfigError]) -> Any:

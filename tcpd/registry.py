@@ -63,17 +63,12 @@ class HandlerClass:
     options: type[Any] | None
     _make: Callable[[], Any]
 
-    def make(self, options: object | None = None) -> Any:
-        """Return the factory that serves connections.
-
-        Args:
-            options: an instance of `self.options`, or None for the defaults.
+    def make(self) -> Any:
+        """Return the factory that serves connections, with the defaults of its options.
 
         Raises:
             HandlerError: the handler can't be made.
         """
-        if options is not None:
-            return options
         try:
             return self._make()
         except Exception as error:
@@ -106,7 +101,7 @@ def find(name: str, base: Path | None = None) -> HandlerClass:
     if colon:
         if not target or not attribute:
             raise HandlerError(
-                f"{name!r} names no handler; write 'module:Class' or 'path/to/file.py:Class'"
+                f"{name!r} isn't a handler's name; write 'module:Class' or 'path/to/file.py:Class'"
             )
         if target.endswith(".py"):
             return _handler(name, _attribute(_load_file(name, target, base), attribute, name))
@@ -120,8 +115,8 @@ def find(name: str, base: Path | None = None) -> HandlerClass:
     hint = did_you_mean(name, known)
     if name.endswith(".py"):
         raise HandlerError(f"no handler {name!r}; which class in it? write '{name}:Class'")
-    there_is = f"there is {', '.join(known)}; 'module:Class' and 'file.py:Class' work too"
-    raise HandlerError(f"no handler {name!r}; {hint + ' ' if hint else ''}{there_is}")
+    others = f"known are {', '.join(known)}; 'module:Class' and 'file.py:Class' work too"
+    raise HandlerError(f"no handler {name!r}; {hint + ' ' if hint else ''}{others}")
 
 
 def build_handler(
@@ -246,7 +241,9 @@ def _load_file(name: str, file: str, base: Path | None) -> ModuleType:
         module_name = f"tcpd_handler_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
-        raise HandlerError(f"the handler {name!r} can't be loaded: {str(path)!r} is no Python file")
+        raise HandlerError(
+            f"the handler {name!r} can't be loaded: {str(path)!r} isn't a Python file"
+        )
     module = importlib.util.module_from_spec(spec)
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
@@ -282,9 +279,10 @@ def _attribute(module: ModuleType, attribute: str, name: str) -> Any:
         own = [
             n for n in public if getattr(getattr(module, n), "__module__", "") == module.__name__
         ]
-        hint = did_you_mean(attribute, own) or f"there is {', '.join(own) or 'no handler in it'}"
+        has = f"it has {', '.join(own)}" if own else "there is no handler in it"
+        hint = did_you_mean(attribute, own) or has
         raise HandlerError(
-            f"the handler {name!r} can't be had: {module.__name__} has no {attribute!r}; {hint}"
+            f"the handler {name!r} can't be found: {module.__name__} has no {attribute!r}; {hint}"
         ) from None
 
 
@@ -315,7 +313,8 @@ def _handler(name: str, found: Any) -> HandlerClass:
         return HandlerClass(name=name, summary=summary, options=options, _make=found)
     if _is_factory(found):
         return HandlerClass(name=name, summary=summary, options=None, _make=lambda: found)
+    what = "another class" if inspect.isclass(found) else f"of the type {type(found).__name__}"
     raise HandlerError(
-        f"the handler {name!r} is of the type {type(found).__name__}; expected a Twisted Protocol"
-        " or Factory class, or a factory"
+        f"the handler {name!r} is {what}; expected a Twisted Protocol or Factory class, or a"
+        " factory"
     )

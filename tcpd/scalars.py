@@ -7,6 +7,7 @@ command line may stand for any of them; a value of a file has a type already.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,31 @@ from tcpd.errors import FieldError, did_you_mean
 from tcpd.place import Place
 from tcpd.units import ByteSize, PerSecond, Seconds, parse_duration, parse_rate, parse_size
 from tcpd.wording import name_of, words_for
+
+
+class HandlerName(str):
+    """A handler's name, as an option of another handler; it may be `path/to/file.py:Class`."""
+
+    __slots__ = ()
+    described = "a handler's name"
+
+    @classmethod
+    def parse(cls, value: object) -> HandlerName:
+        """Return the name.
+
+        Raises:
+            ValueError: it isn't a text.
+        """
+        if not isinstance(value, str):
+            raise ValueError(f"expected {cls.described}, not {name_of(value)}")
+        return cls(value)
+
+    def from_directory(self, base: Path | None) -> str:
+        """Return the name as it holds in any directory, if a relative file starts from `base`."""
+        file, _, attribute = self.rpartition(":")
+        if not file.endswith(".py"):
+            return str(self)
+        return f"{os.path.abspath((base or Path()) / Path(file).expanduser())}:{attribute}"
 
 
 class WrongTypeError(ValueError):

@@ -24,7 +24,7 @@ MAX_SIZE = 4 * 2**20
 _AT = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
 # What tomllib says, as it begins, and what would be right.
 _HINTS = {
-    "Invalid value": "a text stands in quotes; true and false are written small",
+    "Invalid value": "a text stands in quotes; true and false are in lower case",
     "Invalid statement": "a line is '[table]' or 'key = value'; other than A-Z a-z 0-9 _ -,"
     " a key is quoted",
     "Expected '=' after a key": "write it as 'key = value'",
@@ -78,7 +78,7 @@ class TomlFile:
             line = data.count(b"\n", 0, error.start) + 1
             raise _failure(
                 f"{name}:{line}",
-                f"the byte 0x{data[error.start]:02x} is no UTF-8",
+                f"the byte 0x{data[error.start]:02x} isn't UTF-8",
                 "save the file as UTF-8",
             ) from None
         return cls._parse(text, name, Path(os.path.abspath(path)).parent)

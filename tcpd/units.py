@@ -42,7 +42,7 @@ def parse_duration(text: str) -> Seconds:
         ValueError: it is none; the text says what one looks like.
     """
     wrong = ValueError(
-        f"{_shown(text)} is no duration; write one as '30s', '5m', '1h30m' or '250ms'"
+        f"{_shown(text)} isn't a duration; write one as '30s', '5m', '1h30m' or '250ms'"
     )
     if text == "0":
         return Seconds(0.0)
@@ -62,7 +62,7 @@ def parse_size(text: str) -> ByteSize:
     match = _SIZE.fullmatch(text)
     factor = _SIZES.get(match[2] or "B") if match else None
     if match is None or factor is None:
-        raise ValueError(f"{_shown(text)} is no size; write one as '512', '64KiB' or '10MB'")
+        raise ValueError(f"{_shown(text)} isn't a size; write one as '512', '64KiB' or '10MB'")
     size = Decimal(match[1]) * factor
     if size != int(size):
         raise ValueError(f"{_shown(text)} is not a whole number of bytes")
@@ -78,7 +78,7 @@ def parse_rate(text: str) -> PerSecond:
     match = _RATE.fullmatch(text)
     per = _PER.get(match[2]) if match else None
     if match is None or per is None:
-        raise ValueError(f"{_shown(text)} is no rate; write one as '50/s', '10/m' or '1000/h'")
+        raise ValueError(f"{_shown(text)} isn't a rate; write one as '50/s', '10/m' or '1000/h'")
     return PerSecond(float(match[1]) / per)
 
 

@@ -155,14 +155,16 @@ def _addresses(flags: Flags) -> tuple[list[str], str]:
         return addresses, "--listen"
     port = flags.port if flags.port is not None else str(DEFAULT_PORT)
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
-        raise ConfigError("--port", f"{port!r} is no port", "a port is a number from 0 to 65535")
+        raise ConfigError(
+            "--port", f"{port!r} isn't a valid port", "a port is a number from 0 to 65535"
+        )
     interface = flags.interface if flags.interface is not None else "127.0.0.1"
     try:
         version = ipaddress.ip_address(interface).version
     except ValueError:
         raise ConfigError(
             "--interface",
-            f"{interface!r} is no IP address",
+            f"{interface!r} isn't an IP address",
             "127.0.0.1 is this machine, 0.0.0.0 (or ::) every network",
         ) from None
     kind = "tcp" if version == 4 else "tcp6"

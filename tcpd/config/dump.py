@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 from tcpd.config.schema import Config, ConnectorConfig, ListenerConfig
 from tcpd.endpoint import Endpoint
 from tcpd.fields import keys_of
-from tcpd.place import Path_, dotted
+from tcpd.scalars import HandlerName
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def dump(config: Config) -> str:
@@ -29,7 +32,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, ListenerConfig | ConnectorConfig):
-        value = dataclasses.replace(value, options=_options(value))
+        handler = HandlerName(value.handler).from_directory(value.base)
+        value = dataclasses.replace(value, handler=handler, options=_options(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         pairs = {key: getattr(value, field.name) for key, field in keys_of(type(value)).items()}
         return {key: _plain(each) for key, each in pairs.items() if each is not None}
@@ -46,6 +50,9 @@ def _options(served: ListenerConfig | ConnectorConfig) -> Mapping[str, object]:
     if not dataclasses.is_dataclass(handler):
         return served.options
     values = {key: getattr(served.factory, f.name) for key, f in keys_of(handler).items()}
+    for key, value in values.items():
+        if isinstance(value, HandlerName):
+            values[key] = value.from_directory(served.base)
     plain = {key: _plain(value) for key, value in values.items() if value is not None}
     return {**served.options, **{key: each for key, each in plain.items() if _is_simple(each)}}
 
@@ -57,30 +64,36 @@ def _is_simple(value: object) -> bool:
     return isinstance(value, str | bool | int | float)
 
 
-def _table(path: Path_, table: Mapping[str, Any]) -> Iterator[str]:
+def _table(path: tuple[str, ...], table: Mapping[str, Any]) -> Iterator[str]:
     """Give the lines of a table: first its values, then the tables in it."""
     inner = {key: value for key, value in table.items() if isinstance(value, Mapping) and value}
     values = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
     if values and path:
         yield ""
-        yield f"[{dotted(path)}]"
+        yield f"[{'.'.join(_key(key) for key in path)}]"
     for key, value in values.items():
-        yield f"{dotted([key])} = {_value(value)}"
+        yield f"{_key(key)} = {_value(value)}"
     for key, value in inner.items():
         yield from _table((*path, key), value)
 
 
+def _key(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else _value(key)
+
+
 def _value(value: Any) -> str:
     if isinstance(value, str):
+        # Bytes of the command line that are no UTF-8 have no form in TOML.
+        text = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         # JSON's strings are TOML's, but for DEL, which TOML wants escaped.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, list):
         return f"[{', '.join(_value(each) for each in value)}]"
     if isinstance(value, Mapping):
-        pairs = ", ".join(f"{dotted([key])} = {_value(each)}" for key, each in value.items())
+        pairs = ", ".join(f"{_key(key)} = {_value(each)}" for key, each in value.items())
         return f"{{ {pairs} }}" if pairs else "{}"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:.12g}" if value != int(value) else f"{value:.1f}"
+        return repr(value)  # inf and nan are TOML's words, too
     return str(value)

@@ -174,7 +174,7 @@ class _Loader:
     ) -> Served | None:
         if not _NAME.fullmatch(name):
             hint = "a name has 1 to 64 of the characters A-Z a-z 0-9 _ . -"
-            self.problems.append(place.error("this can't be a name", hint))
+            self.problems.append(place.error("this isn't a valid name", hint))
         return read(table, place)
 
     def listener(self, table: object, place: Place) -> ListenerConfig | None:
@@ -197,7 +197,7 @@ class _Loader:
             self.problems += tls_problems(tls, place / "tls")
         if listener is None or len(self.problems) > found:
             return None
-        return dataclasses.replace(listener, factory=factory)
+        return dataclasses.replace(listener, factory=factory, base=(place / "handler").directory)
 
     def connector(self, table: object, place: Place) -> ConnectorConfig | None:
         """Return a connector, or None with its problems noted."""
@@ -217,7 +217,7 @@ class _Loader:
             self.problems += tls_problems(tls, place / "tls")
         if connector is None or len(self.problems) > found:
             return None
-        return dataclasses.replace(connector, factory=factory)
+        return dataclasses.replace(connector, factory=factory, base=(place / "handler").directory)
 
     def handler(self, table: object, place: Place) -> Any:
         """Return the factory of a listener or connector, made of its options; None if it can't."""
@@ -242,8 +242,8 @@ class _Loader:
         installed = self.installed_kinds(server=server)
         if endpoint.kind not in installed:
             kinds = [*(SERVERS if server else CLIENTS), *sorted(installed)]
-            there_is = f"there is {', '.join(dict.fromkeys(kinds))}"
-            hint = did_you_mean(endpoint.kind, kinds) or there_is
+            known = f"known are {', '.join(dict.fromkeys(kinds))}"
+            hint = did_you_mean(endpoint.kind, kinds) or known
             problem = f"no kind of endpoint is called {endpoint.kind!r}"
             self.problems.append(place.error(problem, hint))
 
@@ -279,7 +279,10 @@ class _Loader:
         for number, (place, endpoint) in enumerate(self.addresses):
             for at, earlier in self.addresses[:number]:
                 if endpoint.clashes_with(earlier):
-                    problem = f"{endpoint.address} is taken by {dotted(at.path)} ({earlier.text})"
+                    other = f"{dotted(at.path)} ({earlier.text})"
+                    if at.is_words:  # its path is nothing that anybody has written
+                        other = f"{earlier.text!r}, which is given too"
+                    problem = f"{endpoint.address} is taken by {other}"
                     self.problems.append(place.error(problem, "choose another address"))
                     break
 

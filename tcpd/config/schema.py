@@ -136,6 +136,8 @@ class ListenerConfig:
     """TLS for all its addresses; plain TCP without it."""
     factory: Any = field(default=None, compare=False, repr=False, metadata=NO_KEY)
     """The handler, made of its options: the factory that serves connections."""
+    base: Path | None = field(default=None, compare=False, repr=False, metadata=NO_KEY)
+    """The directory that a file in `handler` starts from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +181,8 @@ class ConnectorConfig:
     """The pauses between tries."""
     factory: Any = field(default=None, compare=False, repr=False, metadata=NO_KEY)
     """The handler, made of its options: the factory that serves the connection."""
+    base: Path | None = field(default=None, compare=False, repr=False, metadata=NO_KEY)
+    """The directory that a file in `handler` starts from."""
 
 
 LogLevel = Literal["debug", "info", "warn", "error", "critical"]

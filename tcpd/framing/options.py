@@ -49,7 +49,7 @@ def parse_hex(text: str) -> bytes:
     digits = "".join(text.split())
     for digit in digits:
         if digit not in "0123456789abcdefABCDEF":
-            raise ValueError(f"{digit!r} is no hex digit; write bytes as '02 ff 0a'")
+            raise ValueError(f"{digit!r} isn't a hex digit; write bytes as '02 ff 0a'")
     if len(digits) % 2:
         raise ValueError(f"{len(digits)} hex digits, where two make a byte")
     return bytes.fromhex(digits)

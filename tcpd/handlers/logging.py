@@ -39,6 +39,7 @@ from tcpd.handlers.recording import (
     stop_line,
 )
 from tcpd.interfaces import HandlerMaker, IHandlerUser, ISessionFactory
+from tcpd.scalars import HandlerName
 from tcpd.session import Session, address_and_port
 from tcpd.units import ByteSize
 
@@ -67,7 +68,7 @@ class Logging(Factory[Any]):
     `{time}` (of its begin) in the file's name make a file for each session, peer and so on."""
     banner: bytes = b""
     """What to say to each peer when it connects."""
-    then: str | None = None
+    then: HandlerName | None = None
     """The handler that answers; both directions are recorded."""
     then_options: dict[str, Any] = field(default_factory=dict)
     """The options of that handler."""

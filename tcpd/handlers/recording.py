@@ -126,7 +126,7 @@ def check_path(path: Path) -> None:
     for name in _PLACEHOLDER.findall(str(path)):
         if name not in PLACEHOLDERS:
             known = ", ".join(f"{{{each}}}" for each in PLACEHOLDERS)
-            hint = did_you_mean(name, PLACEHOLDERS) or f"there is {known}"
+            hint = did_you_mean(name, PLACEHOLDERS) or f"known are {known}"
             raise ValueError(f"unknown placeholder '{{{name}}}'; {hint}")
     if path.is_symlink():
         raise ValueError(f"'{path}' is a symbolic link, which is never followed")
@@ -170,7 +170,7 @@ def append(path: str, text: str) -> None:
         raise OSError(errno.ELOOP, "a symbolic link is never followed", path) from None
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", path)
+            raise OSError(errno.EINVAL, "it isn't a regular file", path)
         data = text.encode("utf-8")
         written = os.write(descriptor, data)
         if written < len(data):

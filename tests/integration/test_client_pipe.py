@@ -506,7 +506,7 @@ def test_a_terminal_at_the_output_is_spared_escape_sequences() -> None:
         (["localhost", "70000"], "'70000' is no port"),
         (["a", "1", "2"], "where to?"),
         (["a:1", "--eol", "cr"], "invalid choice: 'cr'"),
-        (["a:1", "--wait", "soon"], "'soon' is no duration"),
+        (["a:1", "--wait", "soon"], "'soon' isn't a duration"),
         (["a:1", "--hex", "--escape"], "not allowed with argument --hex"),
         (["a:1", "--cafile", "x"], "--cafile means nothing without --tls"),
         (["a:1", "--tls", "--key", "x"], "--key needs --cert"),

@@ -74,7 +74,7 @@ def test_a_port_in_use_is_one_line_and_status_1(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
-        (("--port", "70000"), 2, "tcpd: --port: '70000' is no port"),
+        (("--port", "70000"), 2, "tcpd: --port: '70000' isn't a valid port"),
         (("--handler", "ecoh"), 2, "did you mean 'echo'?"),
         (("--config", "none.toml"), 78, "none.toml: there is no such file"),
         (("--handler", "bad.py:Bad"), 2, "ModuleNotFoundError: No module named 'not_there'"),

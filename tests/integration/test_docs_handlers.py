@@ -92,6 +92,7 @@ def play(blocks, directory):
         ("Five lines", 1),
         ("State that connections share: a factory", 2),
         ("Options: a dataclass", 4),
+        ("Messages of any form: a framing", 1),
         ("Who is there: the session", 1),
         ("Async code", 1),
         ("Test it", 1),

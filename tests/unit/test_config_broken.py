@@ -14,7 +14,7 @@ from tcpd.toml_file import TomlFile
 ENDPOINT = "expected an endpoint such as 'tcp:9999'"
 NAME_HINT = "a name has 1 to 64 of the characters A-Z a-z 0-9 _ . -"
 HOST_NAME = "expected a host name such as 'example.org' or '*.example.org'"
-THERE_IS = "there is echo, required, rules, unmakable; 'module:Class' and 'file.py:Class' work too"
+THERE_IS = "known are echo, required, rules, unmakable; 'module:Class' and 'file.py:Class' work too"
 NOTHING = (
     "x.toml: there is nothing to run in it; add a [listeners.NAME] with a 'listen', or a"
     " [connectors.NAME] with a 'connect'"
@@ -47,19 +47,19 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     ),
     "a name with a blank in it": (
         '\n[listeners."my echo"]\nlisten = "tcp:1"\n',
-        [f'x.toml:2: listeners."my echo": this can\'t be a name; {NAME_HINT}'],
+        [f'x.toml:2: listeners."my echo": this isn\'t a valid name; {NAME_HINT}'],
     ),
     "an empty name": (
         '[listeners.""]\nlisten = "tcp:1"\n',
-        [f'x.toml:1: listeners."": this can\'t be a name; {NAME_HINT}'],
+        [f'x.toml:1: listeners."": this isn\'t a valid name; {NAME_HINT}'],
     ),
     "a name that is too long": (
         f'[connectors.{"a" * 65}]\nconnect = "tcp:h:1"\n',
-        [f"x.toml:1: connectors.{'a' * 65}: this can't be a name; {NAME_HINT}"],
+        [f"x.toml:1: connectors.{'a' * 65}: this isn't a valid name; {NAME_HINT}"],
     ),
     "a name with a control character": (
         '[listeners."a\\u001b[31m"]\nlisten = "tcp:1"\n',
-        [f'x.toml:1: listeners."a\\x1b[31m": this can\'t be a name; {NAME_HINT}'],
+        [f'x.toml:1: listeners."a\\x1b[31m": this isn\'t a valid name; {NAME_HINT}'],
     ),
     "a listener and a connector of one name": (
         '[listeners.a]\nlisten = "tcp:1"\n\n[connectors.a]\nconnect = "tcp:h:1"\n',
@@ -91,7 +91,8 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         '[listeners.a]\nlisten = "9999"\n',
         [
             (
-                "x.toml:2: listeners.a.listen: '9999' is no endpoint: it begins with no kind; write"
+                "x.toml:2: listeners.a.listen: '9999' isn't a valid endpoint: it doesn't"
+                " begin with a kind; write"
                 " 'tcp:9999'"
             )
         ],
@@ -104,7 +105,8 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         '[listeners.a]\nlisten = [\n  "tcp:1", # ]\n  "tcp:99999",\n\n  7,\n]\n',
         [
             (
-                "x.toml:4: listeners.a.listen[1]: 'tcp:99999' is no endpoint: port: expected a port"
+                "x.toml:4: listeners.a.listen[1]: 'tcp:99999' isn't a valid endpoint: port:"
+                " expected a port"
                 " from 0 to 65535, not '99999'"
             ),
             f"x.toml:6: listeners.a.listen[2]: {ENDPOINT}",
@@ -114,7 +116,8 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         '[listeners.a]\nlisten = "tcp:1:interfaec=127.0.0.1"\n',
         [
             (
-                "x.toml:2: listeners.a.listen: 'tcp:1:interfaec=127.0.0.1' is no endpoint: unknown"
+                "x.toml:2: listeners.a.listen: 'tcp:1:interfaec=127.0.0.1' isn't a valid"
+                " endpoint: unknown"
                 " argument 'interfaec'; did you mean 'interface'?"
             )
         ],
@@ -177,7 +180,7 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         '[listeners.a]\nlisten = "tcp:1"\nhandler = "rules"\noptions.size = "big"\n',
         [
             (
-                "x.toml:4: listeners.a.options.size: 'big' is no size; write one as '512',"
+                "x.toml:4: listeners.a.options.size: 'big' isn't a size; write one as '512',"
                 " '64KiB' or"
                 " '10MB'"
             )
@@ -196,7 +199,8 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         '[listeners.a]\nlisten = "tcp:1"\nhandler = "rules"\n[listeners.a.options]\nwait = "30"\n',
         [
             (
-                "x.toml:5: listeners.a.options.wait: '30' is no duration; write one as '30s', '5m',"
+                "x.toml:5: listeners.a.options.wait: '30' isn't a duration; write one as"
+                " '30s', '5m',"
                 " '1h30m' or '250ms'"
             )
         ],
@@ -414,7 +418,8 @@ sni = [
         '[connectors.a]\nconnect = "tcp:h:0"\n',
         [
             (
-                "x.toml:2: connectors.a.connect: 'tcp:h:0' is no endpoint: port: expected a port"
+                "x.toml:2: connectors.a.connect: 'tcp:h:0' isn't a valid endpoint: port:"
+                " expected a port"
                 " from"
                 " 1 to 65535, not '0'"
             )
@@ -427,7 +432,7 @@ sni = [
         ),
         [
             (
-                "x.toml:4: connectors.a.reconnect.initial: 'soon' is no duration; write one as"
+                "x.toml:4: connectors.a.reconnect.initial: 'soon' isn't a duration; write one as"
                 " '30s',"
                 " '5m', '1h30m' or '250ms'"
             ),
@@ -550,7 +555,7 @@ listne = "tcp:1"
                 " 'critical',"
                 " not the number 1"
             ),
-            "x.toml:4: connectors.c.connect: 'tcp' is no endpoint: host is missing",
+            "x.toml:4: connectors.c.connect: 'tcp' isn't a valid endpoint: host is missing",
             (
                 "x.toml:5: listeners.b: 'listen' is missing; expected an endpoint such as"
                 " 'tcp:9999'"
@@ -570,7 +575,7 @@ listne = "tcp:1"
         [
             (
                 "x.toml:2: invalid value (column 10); a text stands in quotes; true and false are"
-                " written small"
+                " in lower case"
             )
         ],
     ),

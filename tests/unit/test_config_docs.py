@@ -21,7 +21,7 @@ from tcpd.config.schema import (
     Reconnect,
     ServerTLSConfig,
 )
-from tcpd.endpoint import parse_client, parse_server
+from tcpd.endpoint import ClientEndpoint, ServerEndpoint
 from tcpd.errors import ConfigErrors
 from tcpd.fields import Place, convert, keys_of
 from tcpd.registry import build_handler
@@ -109,5 +109,5 @@ def rows_after(words: str) -> list[str]:
 def test_every_endpoint_in_the_tables_is_one() -> None:
     servers, clients = rows_after("To listen:"), rows_after("To connect:")
     assert (len(servers), len(clients)) == (6, 4)
-    assert all(parse_server(text).known for text in servers)
-    assert all(parse_client(text).known for text in clients)
+    assert all(ServerEndpoint.parse(text).known for text in servers)
+    assert all(ClientEndpoint.parse(text).known for text in clients)

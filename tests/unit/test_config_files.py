@@ -48,7 +48,7 @@ tls = { cafile = "empty.pem", certificate = "good.pem", key = "none.pem" }
 """
     assert [re.sub(r" can't be read.*| \(.*", "", line) for line in told(text, tmp_path)] == [
         (
-            "tcpd.toml:3: listeners.a.listen: 'tcp:99999' is no endpoint: port: expected a"
+            "tcpd.toml:3: listeners.a.listen: 'tcp:99999' isn't a valid endpoint: port: expected a"
             " port from 0 to 65535, not '99999'"
         ),
         (

@@ -257,7 +257,7 @@ def kinds(*, server: bool) -> set[str]:
         (
             '[connectors.a]\nconnect = "systemd:INET:name=x"\n',
             (
-                "x.toml:2: connectors.a.connect: no kind of endpoint is called 'systemd'; there is"
+                "x.toml:2: connectors.a.connect: no kind of endpoint is called 'systemd'; known are"
                 " tcp, ssl, tls, unix, tor"
             ),
         ),

@@ -13,8 +13,6 @@ from tcpd.endpoint import (
     ClientEndpoint,
     Endpoint,
     ServerEndpoint,
-    parse_client,
-    parse_server,
     quote,
     split,
 )
@@ -70,7 +68,7 @@ SERVERS = [
 @pytest.mark.usefixtures("pem_files")
 @pytest.mark.parametrize(("text", "address"), SERVERS)
 def test_a_servers_string_that_we_accept_twisted_accepts(text: str, address: str) -> None:
-    endpoint = parse_server(text)
+    endpoint = ServerEndpoint.parse(text)
     assert endpoint.address == address
     assert endpoint.text == text
     endpoints.serverFromString(MemoryReactorClock(), text)
@@ -81,12 +79,12 @@ def test_a_servers_arguments_mean_what_they_mean_to_twisted() -> None:
     reactor = MemoryReactorClock()
     for text in (r"tcp:80:interface=\:\:1", "tcp:81:127.0.0.1:7", "tcp6:82:9"):
         made = endpoints.serverFromString(reactor, text)
-        ours = parse_server(text)
+        ours = ServerEndpoint.parse(text)
         assert (made._port, made._interface) == (ours.port, ours.interface)  # type: ignore[attr-defined]
         assert made._backlog == int(ours.options.get("backlog", 50))  # type: ignore[attr-defined]
     made = endpoints.serverFromString(reactor, r"unix:/run/a\:b:mode=640:lockfile=0")
     assert (made._address, made._mode, made._wantPID) == ("/run/a:b", 0o640, False)  # type: ignore[attr-defined]
-    ours = parse_server(r"unix:/run/a\:b:mode=640:lockfile=0")
+    ours = ServerEndpoint.parse(r"unix:/run/a\:b:mode=640:lockfile=0")
     assert dict(ours.options) == {"address": "/run/a:b", "mode": "640", "lockfile": "0"}
 
 
@@ -113,7 +111,7 @@ CLIENTS = [
 @pytest.mark.usefixtures("pem_files")
 @pytest.mark.parametrize(("text", "address"), CLIENTS)
 def test_a_clients_string_that_we_accept_twisted_accepts(text: str, address: str) -> None:
-    endpoint = parse_client(text)
+    endpoint = ClientEndpoint.parse(text)
     assert endpoint.address == address
     endpoints.clientFromString(MemoryReactorClock(), text)
 
@@ -121,13 +119,13 @@ def test_a_clients_string_that_we_accept_twisted_accepts(text: str, address: str
 # What neither of the two accepts: the string, and how our complaint ends.
 WRONG_SERVERS = [
     ("", "it is empty"),
-    ("9999", "it begins with no kind; write 'tcp:9999'"),
-    ("127.0.0.1:80", "it begins with no kind; write 'tcp:80:interface=127.0.0.1'"),
-    ("[::1]:80", r"it begins with no kind; write 'tcp6:80:interface=\:\:1'"),
-    (":80", "it begins with no kind such as 'tcp:'"),
-    ("port=80", "it begins with no kind such as 'tcp:'"),
+    ("9999", "it doesn't begin with a kind; write 'tcp:9999'"),
+    ("127.0.0.1:80", "it doesn't begin with a kind; write 'tcp:80:interface=127.0.0.1'"),
+    ("[::1]:80", r"it doesn't begin with a kind; write 'tcp6:80:interface=\:\:1'"),
+    (":80", "it doesn't begin with a kind such as 'tcp:'"),
+    ("port=80", "it doesn't begin with a kind such as 'tcp:'"),
     ("tcp", "port is missing"),
-    ("TCP:80", "write 'tcp' in small letters"),
+    ("TCP:80", "write 'tcp' in lower case"),
     ("tcp:", "port: expected a port from 0 to 65535, not ''"),
     ("tcp:http", "port: expected a port from 0 to 65535, not 'http'"),
     ("tcp:80:backlog=many", "backlog: expected a whole number from 0, not 'many'"),
@@ -142,9 +140,9 @@ WRONG_SERVERS = [
     ),
     (
         "tcp:80:interface=::1",
-        r"interface is there twice; a colon that belongs to an argument is written '\:'",
+        r"interface is given twice; a colon that belongs to an argument is written '\:'",
     ),
-    ("tcp:80:port=81", r"port is there twice; a colon that belongs to an argument is written '\:'"),
+    ("tcp:80:port=81", r"port is given twice; a colon that belongs to an argument is written '\:'"),
     ("unix", "address is missing"),
     ("unix:/x:mode=rw", "mode: expected an octal mode such as 660, not 'rw'"),
     ("unix:/x:mode=889", "mode: expected an octal mode such as 660, not '889'"),
@@ -163,9 +161,9 @@ WRONG_SERVERS = [
 def test_a_servers_string_that_twisted_refuses_we_refuse_with_a_reason(
     text: str, complaint: str
 ) -> None:
-    with pytest.raises(ValueError, match=" is no endpoint: ") as caught:
-        parse_server(text)
-    assert str(caught.value).partition(" is no endpoint: ")[2] == complaint
+    with pytest.raises(ValueError, match=" isn't a valid endpoint: ") as caught:
+        ServerEndpoint.parse(text)
+    assert str(caught.value).partition(" isn't a valid endpoint: ")[2] == complaint
     with pytest.raises((ValueError, TypeError, IndexError, AttributeError, RuntimeError)):
         endpoints.serverFromString(MemoryReactorClock(), text)
 
@@ -185,7 +183,7 @@ def test_a_servers_string_that_twisted_refuses_we_refuse_with_a_reason(
         ),
         (
             "tcp:80:backlog=5:backlog=6",
-            r"backlog is there twice; a colon that belongs to an argument is written '\:'",
+            r"backlog is given twice; a colon that belongs to an argument is written '\:'",
         ),
         (
             "tcp:80:interface=localhost",
@@ -205,22 +203,22 @@ def test_a_servers_string_that_twisted_refuses_we_refuse_with_a_reason(
     ],
 )
 def test_a_servers_string_that_cannot_be_meant_is_refused(text: str, complaint: str) -> None:
-    with pytest.raises(ValueError, match=" is no endpoint: ") as caught:
-        parse_server(text)
-    assert str(caught.value).partition(" is no endpoint: ")[2] == complaint
+    with pytest.raises(ValueError, match=" isn't a valid endpoint: ") as caught:
+        ServerEndpoint.parse(text)
+    assert str(caught.value).partition(" isn't a valid endpoint: ")[2] == complaint
 
 
 def test_a_socket_path_longer_than_the_kernel_takes_is_refused() -> None:
-    assert parse_server("unix:/" + "x" * 106).known
+    assert ServerEndpoint.parse("unix:/" + "x" * 106).known
     with pytest.raises(ValueError, match="expected a path of 107 bytes at most"):
-        parse_server("unix:/" + "x" * 107)
+        ServerEndpoint.parse("unix:/" + "x" * 107)
     with pytest.raises(ValueError, match="expected a path of 107 bytes at most"):
-        parse_server("unix:/" + "é" * 54)
+        ServerEndpoint.parse("unix:/" + "é" * 54)
 
 
 WRONG_CLIENTS = [
     ("", "it is empty"),
-    ("127.0.0.1:80", "it begins with no kind; write 'tcp:127.0.0.1:80'"),
+    ("127.0.0.1:80", "it doesn't begin with a kind; write 'tcp:127.0.0.1:80'"),
     ("tcp", "host is missing"),
     ("tcp:host.example", "port is missing"),
     ("tcp:host.example:http", "port: expected a port from 1 to 65535, not 'http'"),
@@ -244,9 +242,9 @@ WRONG_CLIENTS = [
 def test_a_clients_string_that_twisted_refuses_we_refuse_with_a_reason(
     text: str, complaint: str
 ) -> None:
-    with pytest.raises(ValueError, match=" is no endpoint: ") as caught:
-        parse_client(text)
-    assert str(caught.value).partition(" is no endpoint: ")[2] == complaint
+    with pytest.raises(ValueError, match=" isn't a valid endpoint: ") as caught:
+        ClientEndpoint.parse(text)
+    assert str(caught.value).partition(" isn't a valid endpoint: ")[2] == complaint
     with pytest.raises((ValueError, TypeError, IndexError)):
         endpoints.clientFromString(MemoryReactorClock(), text)
 
@@ -268,17 +266,17 @@ def test_a_clients_string_that_twisted_refuses_we_refuse_with_a_reason(
     ],
 )
 def test_a_clients_string_that_cannot_be_meant_is_refused(text: str, complaint: str) -> None:
-    with pytest.raises(ValueError, match=" is no endpoint: ") as caught:
-        parse_client(text)
-    assert str(caught.value).partition(" is no endpoint: ")[2] == complaint
+    with pytest.raises(ValueError, match=" isn't a valid endpoint: ") as caught:
+        ClientEndpoint.parse(text)
+    assert str(caught.value).partition(" isn't a valid endpoint: ")[2] == complaint
 
 
 def test_a_kind_that_we_do_not_know_is_passed_on_as_it_is() -> None:
-    endpoint = parse_server(r"Onion:80:controlPort=9051:key\=a=b=c")
+    endpoint = ServerEndpoint.parse(r"Onion:80:controlPort=9051:key\=a=b=c")
     assert (endpoint.kind, endpoint.args) == ("onion", ("80",))
     assert endpoint.options == {"controlPort": "9051", "key=a": "b=c"}
     assert (endpoint.known, endpoint.port, endpoint.tls) == (False, None, None)
-    client = parse_client("tor:host:80")
+    client = ClientEndpoint.parse("tor:host:80")
     assert (client.known, client.host, client.address) == (False, None, "tor:host:80")
 
 
@@ -293,35 +291,35 @@ def test_anything_but_a_text_is_no_endpoint(value: object) -> None:
 
 
 def test_a_complaint_is_one_printable_line_of_bounded_length() -> None:
-    with pytest.raises(ValueError, match="is no endpoint") as caught:
-        parse_server("tcp:\x1b[31m\n" + "x" * 5000)
+    with pytest.raises(ValueError, match="isn't a valid endpoint") as caught:
+        ServerEndpoint.parse("tcp:\x1b[31m\n" + "x" * 5000)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 400
 
 
 def test_ssl_strings_say_which_files_they_name() -> None:
-    tls = parse_server("ssl:443").tls
+    tls = ServerEndpoint.parse("ssl:443").tls
     assert tls is not None
     assert (tls.certificate, tls.key, tls.chain) == (Path("server.pem"), Path("server.pem"), None)
-    tls = parse_server("ssl:443:k.pem:c.pem:extraCertChain=e.pem").tls
+    tls = ServerEndpoint.parse("ssl:443:k.pem:c.pem:extraCertChain=e.pem").tls
     assert tls is not None
     assert (tls.certificate, tls.key, tls.chain) == (Path("c.pem"), Path("k.pem"), Path("e.pem"))
-    assert parse_server("tcp:443").tls is None
+    assert ServerEndpoint.parse("tcp:443").tls is None
 
 
 def test_client_strings_say_what_they_ask_of_tls() -> None:
-    tls = parse_client("ssl:h:443:hostname=name:caCertsDir=ca:certKey=c:privateKey=k").tls
+    tls = ClientEndpoint.parse("ssl:h:443:hostname=name:caCertsDir=ca:certKey=c:privateKey=k").tls
     assert tls is not None
     assert (tls.server_name, tls.authorities) == ("name", Path("ca"))
     assert (tls.certificate, tls.key) == (Path("c"), Path("k"))
-    tls = parse_client("ssl:h:443:certKey=both.pem").tls
+    tls = ClientEndpoint.parse("ssl:h:443:certKey=both.pem").tls
     assert tls is not None
     assert (tls.certificate, tls.key) == (Path("both.pem"), Path("both.pem"))
     assert tls.server_name is None  # Twisted asks for no proof then, and so it says here
-    tls = parse_client("tls:h:443:trustRoots=ca").tls
+    tls = ClientEndpoint.parse("tls:h:443:trustRoots=ca").tls
     assert tls is not None
     assert (tls.server_name, tls.authorities, tls.certificate) == ("h", Path("ca"), None)
-    assert parse_client("tcp:h:443").tls is None
+    assert ClientEndpoint.parse("tcp:h:443").tls is None
 
 
 @pytest.mark.parametrize(
@@ -351,8 +349,8 @@ def test_client_strings_say_what_they_ask_of_tls() -> None:
     ],
 )
 def test_two_strings_clash_when_they_are_the_same_place(one: str, other: str, clash: bool) -> None:
-    assert parse_server(one).clashes_with(parse_server(other)) is clash
-    assert parse_server(other).clashes_with(parse_server(one)) is clash
+    assert ServerEndpoint.parse(one).clashes_with(ServerEndpoint.parse(other)) is clash
+    assert ServerEndpoint.parse(other).clashes_with(ServerEndpoint.parse(one)) is clash
 
 
 @given(st.text(st.sampled_from(":=\\ab0"), max_size=12))
@@ -374,7 +372,7 @@ def test_any_text_can_be_quoted(text: str) -> None:
 
 
 @given(
-    st.sampled_from([parse_server, parse_client]),
+    st.sampled_from([ServerEndpoint.parse, ClientEndpoint.parse]),
     st.text(st.sampled_from("tcpunix:=\\/0189.[]port"), max_size=20),
 )
 def test_any_string_is_accepted_or_refused_with_a_reason(
@@ -383,5 +381,5 @@ def test_any_string_is_accepted_or_refused_with_a_reason(
     try:
         shown = parse(text).address
     except ValueError as error:
-        shown = str(error).replace(" is no endpoint: ", "")
+        shown = str(error).replace(" isn't a valid endpoint: ", "")
     assert shown.isprintable()

@@ -153,8 +153,8 @@ BAD: list[tuple[Any, Any, str]] = [
     (Seconds, [], f"k: expected {DURATION}, not a list"),
     (ByteSize, 1.5, f"k: expected {SIZE}, not the number 1.5"),
     (ByteSize, True, f"k: expected {SIZE}, not true"),
-    (ByteSize, "x", "k: 'x' is no size; write one as '512', '64KiB' or '10MB'"),
-    (PerSecond, "x", "k: 'x' is no rate; write one as '50/s', '10/m' or '1000/h'"),
+    (ByteSize, "x", "k: 'x' isn't a size; write one as '512', '64KiB' or '10MB'"),
+    (PerSecond, "x", "k: 'x' isn't a rate; write one as '50/s', '10/m' or '1000/h'"),
     (Literal["line", "raw"], "lin", "k: expected 'line' or 'raw', not 'lin'; did you mean 'line'?"),
     (Literal["line", "raw"], 1, "k: expected 'line' or 'raw', not the number 1"),
     (Literal[1, 2], True, "k: expected 1 or 2, not true"),
@@ -172,7 +172,7 @@ BAD: list[tuple[Any, Any, str]] = [
     (
         bool | Seconds,
         "soon",
-        "k: 'soon' is no duration; write one as '30s', '5m', '1h30m' or '250ms'",
+        "k: 'soon' isn't a duration; write one as '30s', '5m', '1h30m' or '250ms'",
     ),
     (Even | None, 3, "k: expected an even number"),
     (str | tuple[int, ...], ["a"], "k[0]: expected a whole number, not 'a'"),
@@ -188,11 +188,11 @@ BAD: list[tuple[Any, Any, str]] = [
     (Even, 3, "k: expected an even number"),
     (Annotated[tuple[str, ...], OneOrMore()], [], "k: expected at least one, not an empty list"),
     (Annotated[tuple[str, ...], OneOrMore()], 1, "k: expected a text, not the number 1"),
-    (set[int], [1], "k: it can't be set: its type, set, is none that a table can give"),
+    (set[int], [1], "k: it can't be set: its type, set, can't be given in a table"),
     (
         str | complex,
         1.5,
-        "k: it can't be set: its type, complex, is none that a table can give",
+        "k: it can't be set: its type, complex, can't be given in a table",
     ),
 ]
 
@@ -261,7 +261,7 @@ def test_a_word_of_the_command_line_becomes_what_its_field_asks(
         (int, "1" * 5000, "--option k: expected a whole number, not '1111"),
         (int, "9" * 30, "--option k: the number is too large; TOML's have 64 bits"),
         (float, "nan", "--option k: expected a number, not the number nan"),
-        (Seconds, "soon", "--option k: 'soon' is no duration"),
+        (Seconds, "soon", "--option k: 'soon' isn't a duration"),
         (Seconds, "-5", f"--option k: expected {DURATION}, not the number -5.0"),
         (Literal["a", "b"], "c", "--option k: expected 'a' or 'b', not 'c'"),
         (Annotated[int, Range(1, 5)], "6", "--option k: expected 1 to 5, not 6"),

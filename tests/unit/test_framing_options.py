@@ -69,7 +69,7 @@ def test_a_framing_is_read(value, framing):
         ('{ delimiter = "" }', "delimiter: is empty"),
         ('{ delimiter_hex = "" }', "delimiter_hex: is empty"),
         ('{ delimiter_hex = "0" }', "delimiter_hex: 1 hex digits, where two make a byte"),
-        ('{ delimiter_hex = "0g" }', "delimiter_hex: 'g' is no hex digit"),
+        ('{ delimiter_hex = "0g" }', "delimiter_hex: 'g' isn't a hex digit"),
         ("{ delimiter_hex = 10 }", "delimiter_hex: expected hex digits in quotes"),
         ("{ length_prefix = 3 }", "length_prefix: expected 1 or 2 or 4, not the number 3"),
         ("{ length_prefix = true }", "length_prefix: expected"),

@@ -91,7 +91,7 @@ def test_what_a_template_of_hex_digits_says(text, said):
         ("a {{input", "a '{{' without its '}}'; write '{{{{' for these two characters"),
         ("{{input|uper}}", "unknown filter |uper; did you mean 'upper'?"),
         ("{{input|q}}", "unknown filter |q; known are hex, upper"),
-        ("{{input|u8}}", "{{input}} is no number, as |u8 needs; local.port, "),
+        ("{{input|u8}}", "{{input}} isn't a number, as |u8 needs; local.port, "),
     ],
 )
 def test_what_may_not_stand_in_a_template(text, problem):
@@ -105,8 +105,8 @@ def test_what_may_not_stand_in_a_template(text, problem):
     [
         ("0", "1 hex digits"),
         ("0{{input}}0", "1 hex digits"),
-        ("0x02", "'x' is no hex digit"),
-        ("{input}", "'{' is no hex digit"),
+        ("0x02", "'x' isn't a hex digit"),
+        ("{input}", "'{' isn't a hex digit"),
     ],
 )
 def test_what_may_not_stand_in_hex_digits(text, problem):

@@ -84,17 +84,17 @@ def test_a_handler_in_a_file_of_this_directory() -> None:
         (["--port"], "tcpd: option --port requires argument; twistd tcpd --help lists the options"),
         (
             ["--port", "70000"],
-            "tcpd: --port: '70000' is no port; a port is a number from 0 to 65535",
+            "tcpd: --port: '70000' isn't a valid port; a port is a number from 0 to 65535",
         ),
-        (["--port", "-1"], "tcpd: --port: '-1' is no port"),
-        (["--port", "http"], "tcpd: --port: 'http' is no port"),
+        (["--port", "-1"], "tcpd: --port: '-1' isn't a valid port"),
+        (["--port", "http"], "tcpd: --port: 'http' isn't a valid port"),
         (
             ["--interface", "localhost"],
-            "tcpd: --interface: 'localhost' is no IP address; 127.0.0.1",
+            "tcpd: --interface: 'localhost' isn't an IP address; 127.0.0.1",
         ),
         (
             ["--listen", "tcp:x"],
-            "tcpd: --listen: 'tcp:x' is no endpoint: port: expected a port",
+            "tcpd: --listen: 'tcp:x' isn't a valid endpoint: port: expected a port",
         ),
         (["--listen", "nosuch:1"], "tcpd: --listen: no kind of endpoint is called 'nosuch'"),
         (["--handler", "ecoh"], "tcpd: --handler: no handler 'ecoh'; did you mean 'echo'?"),
@@ -102,12 +102,24 @@ def test_a_handler_in_a_file_of_this_directory() -> None:
             ["--handler", "no.py:A"],
             "tcpd: --handler: the handler 'no.py:A' can't be loaded: there is",
         ),
+        (
+            ["--listen", r"tcp6:80:interface=\:\:zz"],
+            r"tcpd: --listen: 'tcp6:80:interface=\:\:zz' isn't a valid endpoint: interface: ",
+        ),
+        (
+            ["--handler", "tcpd.units:Seconds"],
+            "tcpd: --handler: the handler 'tcpd.units:Seconds' is",
+        ),
+        (
+            ["--handler", "pathlib:Path"],
+            "tcpd: --handler: the handler 'pathlib:Path' is another class; expected a Twisted",
+        ),
         (["--option", "x"], "tcpd: --option 'x': expected key=value"),
         (["--option", "x=1"], "tcpd: --option x: unknown key"),
-        (["--port", ""], "tcpd: --port: '' is no port"),
-        (["--interface", ""], "tcpd: --interface: '' is no IP address"),
-        (["--listen", ""], "tcpd: --listen: '' is no endpoint: it is empty"),
-        (["--handler", ""], "tcpd: --handler: no handler ''; there is"),
+        (["--port", ""], "tcpd: --port: '' isn't a valid port"),
+        (["--interface", ""], "tcpd: --interface: '' isn't an IP address"),
+        (["--listen", ""], "tcpd: --listen: '' isn't a valid endpoint: it is empty"),
+        (["--handler", ""], "tcpd: --handler: no handler ''; known are"),
         (["--config", ""], "tcpd: --config: expected a file, not an empty text"),
         (
             ["--handler", "no.py"],
@@ -125,7 +137,7 @@ def test_a_handler_in_a_file_of_this_directory() -> None:
         ),
         (
             ["--handler", "chargen", "--option", "limit=many"],
-            "tcpd: --option limit: 'many' is no size",
+            "tcpd: --option limit: 'many' isn't a size",
         ),
         (["--tls-key", "k"], "tcpd: --tls-key: a key without a certificate; add --tls-certificate"),
         (["--tls-certificate", "no.pem"], "tcpd: --tls-certificate: "),
@@ -182,7 +194,7 @@ def test_a_port_that_is_empty_does_not_leave_the_files_in_place(
     with pytest.raises(SystemExit) as caught:
         parse("--config", "c.toml", "--port", "")
     assert caught.value.code == 2
-    assert capsys.readouterr().err.startswith("tcpd: --port: '' is no port")
+    assert capsys.readouterr().err.startswith("tcpd: --port: '' isn't a valid port")
 
 
 def test_a_file_with_mistakes_is_told_whole_and_status_78(
@@ -266,6 +278,65 @@ def test_print_config_escapes_what_toml_wants_escaped(capsys: pytest.CaptureFixt
     printed = tomllib.loads(capsys.readouterr().out)
     assert Path(printed["log"]["file"]).name == name
     assert list(printed["listeners"]) == ["x.y"]
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as caught:
+        parse("--print-config", *arguments)
+    assert caught.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_print_config_names_files_so_that_it_holds_in_any_directory(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    Path("needy.py").write_text(NEEDY)
+    Path("sub").mkdir()
+    Path("sub/c.toml").write_text(
+        '[listeners.a]\nlisten = "tcp:0"\nhandler = "../needy.py:Needy"\noptions.n = 1\n'
+        '[listeners.b]\nlisten = "tcp:0"\nhandler = "logging"\n'
+        'options = { then = "../needy.py:Needy", then_options = { n = 2 } }\n'
+        '[connectors.c]\nconnect = "tcp:h:1"\nhandler = "../needy.py:Needy"\noptions.n = 3\n'
+    )
+    text = printed(capsys, "--config", "sub/c.toml")
+    there = f"{tmp_path}/needy.py:Needy"
+    assert tomllib.loads(text)["listeners"]["a"]["handler"] == there
+    Path("elsewhere").mkdir()
+    Path("elsewhere/c.toml").write_text(text)
+    assert printed(capsys, "--config", "elsewhere/c.toml") == text
+
+
+def test_print_config_writes_any_number_and_key_as_toml(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("needy.py").write_text(NEEDY.replace("n: int", "n: int\n    any: dict[str, object]"))
+    Path("c.toml").write_text(
+        '[listeners.a]\nlisten = "tcp:0"\nhandler = "needy.py:Needy"\noptions.n = 1\n'
+        '[listeners.a.options.any]\ni = inf\nj = [-inf, nan, 1e-9, 1e300, 1.0]\n"\\u001b\\n" = 5\n'
+        f'{"k" * 300} = 1\n["listeners".a.options.any."x\\u007f y"]\nz = 1\n'
+    )
+    said = tomllib.loads(printed(capsys, "--config", "c.toml"))["listeners"]["a"]["options"]["any"]
+    assert repr(said) == repr(
+        {
+            "i": float("inf"),
+            "j": [float("-inf"), float("nan"), 1e-9, 1e300, 1.0],
+            "\x1b\n": 5,
+            "k" * 300: 1,
+            "x\x7f y": {"z": 1},
+        }
+    )
+
+
+def test_addresses_given_twice_are_told_as_they_were_given(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse("--listen", "tcp:9999", "--listen", "tcp:9999")
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == (
+        "tcpd: --listen: *:9999 is taken by 'tcp:9999', which is given too;"
+        " choose another address\n"
+    )
 
 
 def test_the_version_names_all_three(capsys: pytest.CaptureFixture[str]) -> None:

@@ -100,10 +100,10 @@ def test_a_file_without_end_is_refused_without_reading_it_all() -> None:
 def test_a_file_that_is_no_utf_8_says_where(tmp_path: Path) -> None:
     path = tmp_path / "latin1.toml"
     path.write_bytes("# ok\na = 'é'\n".encode("latin-1"))
-    assert read_error(path) == "FILE:2: the byte 0xe9 is no UTF-8; save the file as UTF-8"
+    assert read_error(path) == "FILE:2: the byte 0xe9 isn't UTF-8; save the file as UTF-8"
 
 
-SMALL = "a text stands in quotes; true and false are written small"
+SMALL = "a text stands in quotes; true and false are in lower case"
 ONCE = "a table is declared once; put its keys together"
 QUOTES = "its closing quotes are missing"
 

@@ -65,7 +65,7 @@ def test_a_duration_is_a_number_of_each_unit(text: str, seconds: float) -> None:
     ],
 )
 def test_anything_else_is_no_duration(text: str) -> None:
-    with pytest.raises(ValueError, match="is no duration; write one as '30s', '5m', '1h30m' or"):
+    with pytest.raises(ValueError, match="isn't a duration; write one as '30s', '5m', '1h30m' or"):
         parse_duration(text)
 
 
@@ -101,7 +101,7 @@ def test_a_size_counts_bytes(text: str, size: int) -> None:
     ["", "K", "-1", "1kb", "1 KiB ", "1  K", "10 mega", "1e3", "0x10", "1_000", "٣", "1KiB\n"],
 )
 def test_anything_else_is_no_size(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is no size; write one as '512', '64KiB' or '10MB'$"):
+    with pytest.raises(ValueError, match=r"isn't a size; write one as '512', '64KiB' or '10MB'$"):
         parse_size(text)
 
 
@@ -132,13 +132,13 @@ def test_a_rate_is_so_many_a_second(text: str, rate: float) -> None:
     "text", ["", "50", "/s", "50/", "50/x", "50/S", "-1/s", "50 per s", "1/s\n"]
 )
 def test_anything_else_is_no_rate(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is no rate; write one as '50/s', '10/m' or '1000/h'$"):
+    with pytest.raises(ValueError, match=r"isn't a rate; write one as '50/s', '10/m' or '1000/h'$"):
         parse_rate(text)
 
 
 @pytest.mark.parametrize("parse", [parse_duration, parse_size, parse_rate])
 def test_a_complaint_is_one_printable_line_of_bounded_length(parse) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(ValueError, match="is no ") as caught:
+    with pytest.raises(ValueError, match="isn't a ") as caught:
         parse("\x1b[31m\n" + "x" * 10_000)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 200

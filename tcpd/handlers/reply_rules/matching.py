@@ -112,13 +112,13 @@ class Match:
                 pattern = pattern.encode("latin-1") if isinstance(pattern, str) else pattern
             return re2.compile(pattern, options)
         except UnicodeEncodeError:
-            problem = "has a character that is no byte, and 'binary' is set"
+            problem = "has a character that isn't a byte, and 'binary' is set"
             hint = "write a byte as \\x{ff}"
             raise FieldError(("regex",), problem, hint, [("binary",)]) from None
         except re2.error as error:
             hint = "the syntax is RE2's: no lookaround, no backreferences"
             raise FieldError(
-                ("regex",), f"is no regular expression: {_text(error)}", hint
+                ("regex",), f"isn't a valid regular expression: {_text(error)}", hint
             ) from None
 
     def captures(self) -> dict[str, int]:

@@ -218,7 +218,9 @@ def _field(name: str, filter_name: str, fields: Mapping[str, Field]) -> Field:
     if size := _INTEGERS.get(filter_name):
         if name not in _NUMBERS:
             numbers = ", ".join(sorted(_NUMBERS & fields.keys()))
-            raise ValueError(f"{{{{{name}}}}} is no number, as |{filter_name} needs; {numbers} are")
+            raise ValueError(
+                f"{{{{{name}}}}} isn't a number, as |{filter_name} needs; {numbers} are"
+            )
         return lambda context: (int(value(context)) % 256**size).to_bytes(size, "big")
     if change := _FILTERS.get(filter_name):
         return lambda context: change(value(context))
