@@ -307,7 +307,7 @@ def client_endpoint(
         endpoint: IStreamClientEndpoint = clientFromString(network, target.text)
     except Exception as error:  # what its package raises at a string it doesn't like
         why = str(error) if isinstance(error, ValueError) else repr(error)
-        raise TcpdError(f"{target.text!r} is no endpoint: {why}") from error
+        raise TcpdError(f"{target.text!r} isn't a valid endpoint: {why}") from error
     return endpoint
 
 

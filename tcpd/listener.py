@@ -201,7 +201,7 @@ def server_endpoint(
         endpoint: IStreamServerEndpoint = serverFromString(Network(reactor, server_tls=tls), text)
     except Exception as error:  # what its package raises at a string it doesn't like
         why = str(error) if isinstance(error, ValueError) else repr(error)
-        raise TcpdError(f"{text!r} is no endpoint: {why}") from error
+        raise TcpdError(f"{text!r} isn't a valid endpoint: {why}") from error
     return endpoint
 
 

@@ -70,7 +70,7 @@ class InheritedSockets:
         if name is not None:
             index = self._index_of(name)
         if index is None or index >= len(self.names):
-            raise TcpdError(f"there is no socket {index}; {self._passed()}")
+            raise TcpdError(f"there isn't a socket {index}; {self._passed()}")
         _check(FIRST + index, family)
         return FIRST + index
 
@@ -146,7 +146,7 @@ def _check(descriptor: int, family: str) -> None:
     try:
         copy = socket.socket(fileno=os.dup(descriptor))
     except OSError as error:
-        raise TcpdError(f"descriptor {descriptor} is no socket: {error.strerror}") from None
+        raise TcpdError(f"descriptor {descriptor} isn't a socket: {error.strerror}") from None
     with copy:
         listens = copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         if copy.type != socket.SOCK_STREAM or not listens:

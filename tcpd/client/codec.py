@@ -58,7 +58,7 @@ def parse_hex(text: str) -> bytes:
         pair = text[at : at + 2]
         wrong = next((i for i, c in enumerate(pair) if c not in "0123456789abcdefABCDEF"), None)
         if wrong == 0:
-            raise InputError(f"{escape_text(pair[0])!r} is no hex digit; write '48 65 0a'", at)
+            raise InputError(f"{escape_text(pair[0])!r} isn't a hex digit; write '48 65 0a'", at)
         if wrong is not None or len(pair) == 1:
             raise InputError(f"half a byte: {pair[0]!r}; hex digits come in pairs, '48 65 0a'", at)
         data.append(int(pair, 16))
@@ -88,7 +88,7 @@ def parse_escapes(text: str) -> bytes:
             raise InputError("a backslash stands alone at the end; write \\\\ for one", start)
         else:
             raise InputError(
-                f"'\\{escape_text(name)}' is no escape; known are \\n \\r \\t \\0 \\e \\xNN "
+                f"'\\{escape_text(name)}' isn't an escape; known are \\n \\r \\t \\0 \\e \\xNN "
                 "\\uNNNN, and \\\\ for a backslash",
                 start,
             )

@@ -51,7 +51,7 @@ _TLS = (
     ("packet length too long", "it speaks no TLS; leave --tls out", True),
     ("record layer failure", "it speaks no TLS; leave --tls out", True),
     ("http request", "it speaks no TLS; leave --tls out", True),
-    ("unexpected message", "what it says is no TLS; leave --tls out", True),
+    ("unexpected message", "what it says isn't TLS; leave --tls out", True),
     ("certificate required", "it demands a certificate of ours; --cert shows one", True),
     ("hung up", "it hung up during the TLS handshake; perhaps it speaks no TLS", False),
 )

@@ -96,7 +96,7 @@ def _host_and_port(word: str) -> Target:
         if not _is_ipv6(host) and not _is_ipv6(word):
             near = did_you_mean(kind, _KEYS)
             raise UsageError(
-                f"{word!r} is no address: no endpoint is called {kind!r}; "
+                f"{word!r} isn't an address: no endpoint is called {kind!r}; "
                 + (near or "known are tcp, tls and unix")
             )
         raise UsageError(f"{word!r}: an IPv6 address with a port is written [::1]:9999")
@@ -162,12 +162,12 @@ def _host(text: str) -> str:
     host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if text != host or ":" in host:
         if not _is_ipv6(host):
-            raise UsageError(f"{text!r} is no IPv6 address")
+            raise UsageError(f"{text!r} isn't an IPv6 address")
         return host
     if not host:
         raise UsageError("the host is empty; give a name or an address")
     if not host.isprintable() or any(character in "/ @[]" for character in host):
-        raise UsageError(f"{text!r} is no host name or address")
+        raise UsageError(f"{text!r} isn't a host name or address")
     return host
 
 
@@ -182,7 +182,7 @@ def _is_ipv6(text: str) -> bool:
 def _port(text: str) -> int:
     if text.isascii() and text.isdigit() and 0 < int(text[:6]) <= 65535 and len(text) <= 5:
         return int(text)
-    raise UsageError(f"{text!r} is no port; a port is a number from 1 to 65535")
+    raise UsageError(f"{text!r} isn't a valid port; a port is a number from 1 to 65535")
 
 
 def _path(text: str) -> str:

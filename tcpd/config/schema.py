@@ -54,7 +54,7 @@ class HostName(str):
         """Return the name, in small letters.
 
         Raises:
-            ValueError: it is no host name.
+            ValueError: it isn't a host name.
         """
         labels = value.removeprefix("*.").rstrip(".").split(".") if isinstance(value, str) else []
         if not all(_is_label(label) for label in labels) or not labels:

@@ -365,7 +365,7 @@ def test_a_line_that_is_no_hex_is_named_and_nothing_more_is_sent() -> None:
     with Peer(until_gone) as peer:
         done = run_client(peer.address, "--hex", stdin=b"48\nzz\n")
     assert done.returncode == 2
-    assert done.stderr == b"tcpd-client: line 2: 'z' is no hex digit; write '48 65 0a'\n"
+    assert done.stderr == b"tcpd-client: line 2: 'z' isn't a hex digit; write '48 65 0a'\n"
 
 
 def test_reconnect_tries_until_somebody_listens(tmp_path: Path) -> None:
@@ -503,7 +503,7 @@ def test_a_terminal_at_the_output_is_spared_escape_sequences() -> None:
     [
         ([], "where to?"),
         (["localhost"], "has no port"),
-        (["localhost", "70000"], "'70000' is no port"),
+        (["localhost", "70000"], "'70000' isn't a valid port"),
         (["a", "1", "2"], "where to?"),
         (["a:1", "--eol", "cr"], "invalid choice: 'cr'"),
         (["a:1", "--wait", "soon"], "'soon' isn't a duration"),

@@ -47,7 +47,7 @@ def test_hex_reads_what_a_dump_writes(data: bytes) -> None:
     [
         ("48 6g", 3, "half a byte: '6'"),
         ("48 6", 3, "half a byte"),
-        ("zz", 0, "'z' is no hex digit"),
+        ("zz", 0, "'z' isn't a hex digit"),
     ],
 )
 def test_a_slip_in_hex_is_named_with_its_place(text: str, position: int, says: str) -> None:
@@ -75,7 +75,7 @@ def test_escapes_stand_for_their_bytes(text: str, data: bytes) -> None:
     ("text", "position", "says"),
     [
         ("ab\\", 2, "stands alone at the end"),
-        (r"a\q", 1, "is no escape; known are"),
+        (r"a\q", 1, "isn't an escape; known are"),
         (r"\x4", 0, "names nothing; write .xNN"),
         (r"\x4g", 0, "names nothing"),
         (r"\x+4", 0, "names nothing"),
@@ -134,7 +134,7 @@ def test_lines_of_a_pipe_are_encoded_however_they_arrive(
 
 
 def test_a_wrong_line_of_a_pipe_is_named_by_its_number() -> None:
-    with pytest.raises(InputError, match="line 2: 'x' is no hex digit"):
+    with pytest.raises(InputError, match="line 2: 'x' isn't a hex digit"):
         LineEncoder(Typed(hex=True)).feed(b"00\nxx\n")
 
 

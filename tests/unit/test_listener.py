@@ -261,5 +261,5 @@ def test_other_reasons_are_given_as_they_are(error: Exception, monkeypatch) -> N
 def test_what_no_package_can_make_is_an_error_before_anything_opens(text: str, says: str) -> None:
     from twisted.internet import reactor
 
-    with pytest.raises(TcpdError, match=rf"^'{text}' is no endpoint: .*{says}"):
+    with pytest.raises(TcpdError, match=rf"^'{text}' isn't a valid endpoint: .*{says}"):
         server_endpoint(reactor, ServerEndpoint.parse(text), None)
