@@ -70,7 +70,7 @@ class InheritedSockets:
         if name is not None:
             index = self._index_of(name)
         if index is None or index >= len(self.names):
-            raise TcpdError(f"there isn't a socket {index}; {self._passed()}")
+            raise TcpdError(f"there is no socket {index}; {self._passed()}")
         _check(FIRST + index, family)
         return FIRST + index
 

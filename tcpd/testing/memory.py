@@ -107,10 +107,10 @@ class MemoryTransport(StringTransport):
         self.write_closed = True
 
     def setTcpNoDelay(self, enabled: object) -> None:
-        """Accept the setting; there isn't a socket."""
+        """Accept the setting; there is no socket."""
 
     def setTcpKeepAlive(self, enabled: object) -> None:
-        """Accept the setting; there isn't a socket."""
+        """Accept the setting; there is no socket."""
 
     def getTcpNoDelay(self) -> bool:
         """Say what tcpd's transports say."""

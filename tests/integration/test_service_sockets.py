@@ -145,7 +145,7 @@ def test_passed_sockets_speak_tls(tmp_path):
         ("other", "systemd:domain=INET:name=echo", r"no socket has this name; .*: 0 \(other\);"),
         (None, "systemd:domain=INET:name=echo", "without names .* write index=0"),
         ("echo", "systemd:domain=INET6:name=echo", "write systemd:domain=INET"),
-        ("echo", "systemd:domain=INET:index=7", "there isn't a socket 7"),
+        ("echo", "systemd:domain=INET:index=7", "there is no socket 7"),
     ],
 )
 def test_a_socket_that_is_not_there_ends_the_start(tmp_path, names, endpoint, problem):

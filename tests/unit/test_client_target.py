@@ -55,7 +55,7 @@ def test_each_form_of_an_address_is_understood(words: list[str], target: Target)
         (["[::1"], "is written [::1]:9999"),
         (["[nonsense]:1"], "isn't an IPv6 address"),
         (["a::b::c", "1"], "isn't an IPv6 address"),
-        (["http://host/x", "80"], "is no"),
+        (["http://host/x", "80"], "an IPv6 address"),
         (["http://host:80"], "no endpoint is called 'http'"),
         (["host name", "80"], "isn't a host name"),
         (["tcp:9999"], "needs a host and a port: tcp:127.0.0.1:9999"),

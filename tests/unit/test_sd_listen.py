@@ -51,7 +51,7 @@ def test_a_count_that_is_no_number_counts_nothing():
         (passed(2, "a:b"), "echo", None, r"passed: 0 \(a\), 1 \(b\); the name is FileDescr"),
         (passed(1), "echo", None, "without names .* write index=0 in place of the name"),
         (passed(2, "e:e"), "e", None, "2 sockets have this name; listen on index=0 and index=1"),
-        (passed(1, "a\x1b"), None, 1, r"there isn't a socket 1; .* 0 \(a\\x1b\)"),
+        (passed(1, "a\x1b"), None, 1, r"there is no socket 1; .* 0 \(a\\x1b\)"),
     ],
 )
 def test_a_socket_that_is_not_there_is_refused_with_what_is(sockets, name, index, problem):
@@ -83,7 +83,11 @@ def test_a_socket_that_does_not_listen_is_refused():
 
 def test_what_is_no_socket_is_refused():
     reading, writing = os.pipe()
-    with os.fdopen(reading), os.fdopen(writing, "wb"), pytest.raises(TcpdError, match="no socket"):
+    with (
+        os.fdopen(reading),
+        os.fdopen(writing, "wb"),
+        pytest.raises(TcpdError, match="isn't a socket"),
+    ):
         _check(reading, "INET")
 
 
@@ -119,5 +123,5 @@ def test_the_endpoint_fails_only_when_it_is_to_listen(listening):
     reactor, endpoint = endpoint_on(listening, {"domain": "INET", "index": "999"}, ("echo",))
     failures = []
     endpoint.listen(None).addErrback(failures.append)
-    assert "there isn't a socket 999" in failures[0].getErrorMessage()
+    assert "there is no socket 999" in failures[0].getErrorMessage()
     assert reactor.adopted == []
