@@ -150,20 +150,22 @@ class StreamTransport(HotPath):
             return why
         if self._tempDataBuffer:
             self.flush()
-        if self._held_by_queue and self._queued() <= LOW_WATER:
+        if self._held_by_queue and self.queued <= LOW_WATER:
             self._held_by_queue = False
             self._read_on()
         if self._draining:
             return self._drained()
         return None
 
-    def _queued(self) -> int:
+    @property
+    def queued(self) -> int:
+        """How many of the handler's bytes the kernel hasn't taken yet; 0 once it has ended."""
         return len(self.dataBuffer) - self.offset + self._tempDataLen
 
     # -- backpressure ------------------------------------------------------------------------
 
     def _hold_if_full(self) -> None:
-        if self.producer is None and self._queued() > HIGH_WATER:
+        if self.producer is None and self.queued > HIGH_WATER:
             self._held_by_queue = True
             self.stopReading()
 
@@ -217,7 +219,7 @@ class StreamTransport(HotPath):
         half_closeable = IHalfCloseableProtocol(self.protocol, None)
         if half_closeable is not None:
             self.perform(half_closeable.readConnectionLost)
-        elif self.producer is None and not self._queued() and self._postLoseConnection():
+        elif self.producer is None and not self.queued and self._postLoseConnection():
             self.connectionLost(reason)
         else:
             self._draining = True
@@ -225,7 +227,7 @@ class StreamTransport(HotPath):
 
     def _drained(self) -> BaseException | None:
         """What ends a session whose peer has finished, once nothing more is to come for it."""
-        if not self.connected or self._queued():
+        if not self.connected or self.queued:
             return None
         if self.producer is None or self._writeDisconnected:
             return self._postLoseConnection()
@@ -236,7 +238,7 @@ class StreamTransport(HotPath):
     def _grace_over(self) -> None:
         self._grace_call = None
         silence = self.reactor.seconds() - self.last_write
-        if self._queued() or silence < PRODUCER_GRACE:
+        if self.queued or silence < PRODUCER_GRACE:
             wait = max(PRODUCER_GRACE - silence, 0.1 * PRODUCER_GRACE)
             self._grace_call = self.reactor.callLater(wait, self._grace_over)
         else:

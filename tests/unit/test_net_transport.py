@@ -179,7 +179,7 @@ def drain(session):
 def test_a_peer_that_does_not_read_is_held_above_the_high_water_mark():
     with Session(Echo()) as session:
         fill(session)
-        assert HIGH_WATER < session.transport._queued() < 2 * HIGH_WATER
+        assert HIGH_WATER < session.transport.queued < 2 * HIGH_WATER
         drain(session)
         assert session.transport in session.reactor.readers
 
@@ -191,7 +191,7 @@ def test_reading_resumes_at_the_low_water_mark():
             with contextlib.suppress(BlockingIOError):
                 session.peer.recv(8192)
             session.reactor.turn()
-        assert 0 < session.transport._queued() <= LOW_WATER
+        assert 0 < session.transport.queued <= LOW_WATER
 
 
 def test_the_handlers_pause_is_a_reason_of_its_own():
@@ -204,6 +204,17 @@ def test_the_handlers_pause_is_a_reason_of_its_own():
         assert session.transport not in session.reactor.readers
         session.transport.resumeProducing()
         assert session.transport in session.reactor.readers
+
+
+def test_what_the_kernel_has_not_taken_is_counted_as_queued():
+    with Session(Recorder()) as session:
+        session.transport.write(b"x" * 100_000)
+        assert session.transport.queued == 100_000
+        session.reactor.turn()
+        assert session.transport.queued == 100_000 - session.transport.bytes_out > 0
+        session.transport.abortConnection()
+        session.reactor.turn()
+        assert session.transport.queued == 0
 
 
 def test_a_producer_ends_the_hold():
