@@ -99,6 +99,16 @@ class Relay:
         abort = getattr(self._transport, "abortConnection", None)
         (abort or self._transport.loseConnection)()
 
+    def close_because(self, cause: str) -> None:
+        """Close as `loseConnection` does, for a reason that the session's record will give."""
+        self._blame(cause)
+        self._transport.loseConnection()
+
+    @property
+    def queued(self) -> int:
+        """How many bytes wait for the peer; 0 if the real transport can't say."""
+        return getattr(self._transport, "queued", 0)
+
     def data_received(self, data: bytes) -> None:
         """Hand bytes to the handler."""
         if self._ended:

@@ -10,6 +10,8 @@ Rules:
 from __future__ import annotations
 
 import traceback
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from twisted.internet.interfaces import (
@@ -23,11 +25,27 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tcpd.admission.deadlines import AnyDeadlines
 from tcpd.errors import StartError
 from tcpd.escape import escape_text
 from tcpd.net.transport import StreamTransport
 from tcpd.relay import Relay
 from tcpd.session import Origin, Session, address_and_port, format_address
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Terms:
+    """On what terms sessions are served, from their first byte to their last.
+
+    Attributes:
+        origin: what they have in common, and which are open.
+        factory: the handler.
+        deadlines: their deadlines; None for none.
+    """
+
+    origin: Origin
+    factory: Any
+    deadlines: AnyDeadlines | None = None
 
 
 @implementer(IProtocolFactory)
@@ -37,14 +55,38 @@ class Serving:
     Args:
         origin: what the sessions have in common.
         factory: the handler: a Twisted factory, or an `ISessionFactory`.
+        deadlines: how long connections may take for what; None for as long as they like.
+
+    Attributes:
+        terms: those of sessions to come.
+        arrivals: connections that wait for their session: in a TLS handshake, or a PROXY header.
     """
 
     log: ClassVar[Logger] = Logger()
     noisy: ClassVar[bool] = False
 
-    def __init__(self, origin: Origin, factory: Any) -> None:
-        self.origin = origin
-        self.factory = factory
+    def __init__(self, origin: Origin, factory: Any, deadlines: AnyDeadlines | None = None) -> None:
+        self.terms = Terms(origin, factory, deadlines)
+        self.arrivals: set[Any] = set()
+
+    @property
+    def origin(self) -> Origin:
+        """What sessions to come have in common."""
+        return self.terms.origin
+
+    @property
+    def factory(self) -> Any:
+        """The handler of sessions to come."""
+        return self.terms.factory
+
+    @property
+    def deadlines(self) -> AnyDeadlines | None:
+        """The deadlines of connections to come."""
+        return self.terms.deadlines
+
+    def lots(self) -> Iterator[tuple[AnyDeadlines | None, Collection[Session]]]:
+        """Give the open sessions, with the deadlines that they began with."""
+        yield self.terms.deadlines, self.terms.origin.sessions.values()
 
     def doStart(self) -> None:
         """Tell the handler that a port opens or a connection is tried.
@@ -83,14 +125,25 @@ class Serving:
         """Return whether a peer may come in; a port asks before it builds anything."""
         return True
 
+    def arriving(self, transport: Any) -> None:
+        """Note a connection that isn't open at once: it has a handshake or a header to do."""
+        self.arrivals.add(transport)
+
+    def identified(self, transport: Any) -> bool:
+        """Return whether a peer may come in, now that a PROXY header has said who it is."""
+        return True
+
     def accept(self, transport: Any) -> None:
         """Make the session of a connection that one of our ports has accepted."""
+        if self.arrivals:
+            self.arrivals.discard(transport)
         session = Session(self.origin, transport)
         transport.observer = session
         self.start(session, transport)
 
     def abandoned(self, transport: Any, reason: Failure) -> None:
         """Note that an accepted connection ended before its session began."""
+        self.arrivals.discard(transport)
         peer = transport.getPeer()
         address, port = address_and_port(peer)
         self.log.info(

@@ -31,7 +31,7 @@ ROWS: list[list[set[str]]] = [
     [{"session"}],
     [{"framing"}],
     [{"interfaces"}],
-    [{"handlers"}, {"net"}, {"sinks"}, {"relay"}, {"sd_listen"}],
+    [{"handlers"}, {"net"}, {"sinks"}, {"admission"}, {"relay"}, {"sd_listen"}],
     [{"registry"}],
     [{"config"}],
     [{"serving"}],

@@ -315,6 +315,11 @@ class StreamTransport(HotPath):
         self._blame(cause)
         super().abortConnection()
 
+    def close_because(self, cause: str) -> None:
+        """Close as `loseConnection` does, and let `close_cause` say why."""
+        self._blame(cause)
+        self.loseConnection()
+
     def abortConnection(self) -> None:
         """End the session at once, without sending what is queued."""
         self.abort_because("handler-aborted")

@@ -102,6 +102,16 @@ class MemoryTransport(StringTransport):
         self.close_cause = self.close_cause or cause
         self.disconnecting = self.disconnected = True
 
+    def close_because(self, cause: str) -> None:
+        """Close when what was written is sent, and note why."""
+        self.close_cause = self.close_cause or cause
+        self.loseConnection()
+
+    @property
+    def queued(self) -> int:
+        """Nothing ever waits here: the peer is in the same memory."""
+        return 0
+
     def loseWriteConnection(self) -> None:
         """Shut down our side."""
         self.write_closed = True
