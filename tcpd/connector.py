@@ -31,6 +31,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tcpd.admission.deadlines import ConnectorDeadlines
 from tcpd.config.schema import Reconnect
 from tcpd.endpoint import ClientEndpoint
 from tcpd.errors import TcpdError
@@ -64,6 +65,7 @@ class Connector(ClientService):
         name: what logs and records call it.
         handler: what they call the handler; by default the factory's class.
         reconnect: the pauses between tries, and how many there may be.
+        deadlines: those of the connection, for whoever sweeps.
         tls: TLS for the connection, or None.
         bus: where its events go.
 
@@ -85,6 +87,7 @@ class Connector(ClientService):
         name: str = "connector",
         handler: str = "",
         reconnect: Reconnect | None = None,
+        deadlines: ConnectorDeadlines | None = None,
         tls: ClientTLS | None = None,
         bus: Bus | None = None,
     ) -> None:
@@ -111,10 +114,15 @@ class Connector(ClientService):
             bus=self._bus,
             clock=reactor,
         )
-        self._serving = _Handover(origin, factory, self.amid)
+        self._serving = _Handover(origin, factory, deadlines, self.amid)
         super().__init__(
             _Tries(endpoint, self), self._serving, retryPolicy=self._pause, clock=reactor
         )
+
+    @property
+    def serving(self) -> Serving:
+        """What makes the session of the connection."""
+        return self._serving
 
     def startService(self) -> None:
         """Begin to connect.
@@ -315,9 +323,13 @@ class _Handover(Serving):
     """Serves connections as any listener does, and marks the time in which the handler is built."""
 
     def __init__(
-        self, origin: Origin, factory: Any, amid: Callable[[], AbstractContextManager[None]]
+        self,
+        origin: Origin,
+        factory: Any,
+        deadlines: ConnectorDeadlines | None,
+        amid: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        super().__init__(origin, factory)
+        super().__init__(origin, factory, deadlines)
         self._amid = amid
 
     def start(self, session: Session, transport: Any) -> Any:

@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, Logger
 
 from tcpd import __version__
+from tcpd.admission.sweep import Sweep
 from tcpd.config.schema import Config, ConnectorConfig, ListenerConfig
 from tcpd.connector import Connector
 from tcpd.errors import StartError, TcpdError
@@ -67,6 +68,7 @@ class Daemon(MultiService):
         self._log_output = log_output
         self.log_observer: ILogObserver | None = None
         self._notes = notes
+        self._sweep = Sweep(reactor)
         if config.log.access and config.log.level in ("debug", "info"):
             self.bus.subscribe(SessionClosed, AccessLog(log_output, reactor))
         self.listeners = {
@@ -79,6 +81,8 @@ class Daemon(MultiService):
         }
         for service in (*self.listeners.values(), *self.connectors.values()):
             service.setServiceParent(self)
+        for serving in self._servings():
+            self._sweep.watch(serving)
         # Not a part of us: it starts once we are ready, and a service manager hears that first.
         self._feed: TimerService | None = None
         if manager.watchdog_interval is not None:
@@ -102,6 +106,7 @@ class Daemon(MultiService):
         self._heed_signals()
         with self._all_or_none():
             super().startService()
+        self._sweep.start()
         for note in self._notes:
             self.log.warn("{note}", note=note)
         # Before the reactor runs, a TERM would end the process without any stopping.
@@ -137,7 +142,17 @@ class Daemon(MultiService):
         for listener in self.listeners.values():
             listener.expect_shutdown()
         stopping: Deferred[object] = super().stopService()
-        return stopping
+        return stopping.addBoth(self._stopped)
+
+    def _stopped(self, result: object) -> object:
+        self._sweep.stop()
+        return result
+
+    def _servings(self) -> Iterator[Serving]:
+        for listener in self.listeners.values():
+            yield listener.serving
+        for connector in self.connectors.values():
+            yield connector.serving
 
     def _heed_signals(self) -> None:
         if self._log_output is not None:
@@ -174,12 +189,15 @@ def _listener(name: str, config: ListenerConfig, reactor: Any, bus: Bus) -> List
                 NamedCertificate(names=each.names, certificate=each.certificate, key=each.key)
                 for each in config.tls.sni
             ],
+            handshake_timeout=None,  # the sweep sees to it
         )
-    return Listener(reactor, config.listen, Serving(origin, config.factory), tls)
+    serving = Serving(origin, config.factory, config.deadlines)
+    return Listener(reactor, config.listen, serving, tls)
 
 
 def _connector(name: str, config: ConnectorConfig, reactor: Any, bus: Bus) -> Connector:
     tls = None
+    handshake = config.deadlines.handshake
     if config.tls is not None:
         tls = ClientTLS(
             config.tls.server_name or config.connect.host or "",
@@ -188,6 +206,7 @@ def _connector(name: str, config: ConnectorConfig, reactor: Any, bus: Bus) -> Co
             certificate=config.tls.certificate,
             key=config.tls.key,
             alpn=config.tls.alpn,
+            handshake_timeout=None if handshake == "off" else handshake,
         )
     return Connector(
         reactor,
@@ -196,6 +215,7 @@ def _connector(name: str, config: ConnectorConfig, reactor: Any, bus: Bus) -> Co
         name=name,
         handler=config.handler,
         reconnect=config.reconnect,
+        deadlines=config.deadlines,
         tls=tls,
         bus=bus,
     )

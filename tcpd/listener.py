@@ -67,6 +67,11 @@ class Listener(Service):
         self._problem: StartError | None = None
         self.ports: list[IListeningPort] = []
 
+    @property
+    def serving(self) -> Serving:
+        """What makes sessions of the connections."""
+        return self._serving
+
     def privilegedStartService(self) -> None:
         """Open the addresses.
 
@@ -192,7 +197,12 @@ def server_endpoint(
         network = Network(reactor, server_tls=tls)
         return InheritedEndpoint(network, inherited_sockets(), address.options)
     if address.tls is not None and address.tls.certificate is not None:
-        tls = ServerTLS(address.tls.certificate, address.tls.key, chain=address.tls.chain)
+        tls = ServerTLS(
+            address.tls.certificate,
+            address.tls.key,
+            chain=address.tls.chain,
+            handshake_timeout=None,  # as for all of a listener's: the sweep sees to it
+        )
         passed_on = {key: address.options.get(key) for key in ("interface", "backlog")}
         parts = ["tcp", address.options["port"]]
         parts += [f"{key}={quote(value)}" for key, value in passed_on.items() if value]

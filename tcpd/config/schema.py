@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from tcpd.admission.deadlines import ConnectorDeadlines, Deadlines
 from tcpd.endpoint import ClientEndpoint, ServerEndpoint
 from tcpd.errors import FieldError, raise_all
 from tcpd.fields import NO_KEY, OneOrMore, Range
@@ -134,6 +135,8 @@ class ListenerConfig:
     """The handler's own options."""
     tls: ServerTLSConfig | None = None
     """TLS for all its addresses; plain TCP without it."""
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    """How long its connections may take for what."""
     factory: Any = field(default=None, compare=False, repr=False, metadata=NO_KEY)
     """The handler, made of its options: the factory that serves connections."""
     base: Path | None = field(default=None, compare=False, repr=False, metadata=NO_KEY)
@@ -179,6 +182,8 @@ class ConnectorConfig:
     """TLS for the connection; plain TCP without it."""
     reconnect: Reconnect = Reconnect()
     """The pauses between tries."""
+    deadlines: ConnectorDeadlines = field(default_factory=ConnectorDeadlines)
+    """How long its connection may take for what."""
     factory: Any = field(default=None, compare=False, repr=False, metadata=NO_KEY)
     """The handler, made of its options: the factory that serves the connection."""
     base: Path | None = field(default=None, compare=False, repr=False, metadata=NO_KEY)

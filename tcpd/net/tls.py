@@ -71,7 +71,8 @@ class ServerTLS:
         alpn: the protocols we speak, the best first.
         sni: further certificates for clients that ask for their names.
         chain: a PEM file with the rest of the certificate's chain, if its own file lacks it.
-        handshake_timeout: seconds a peer has for the handshake.
+        handshake_timeout: seconds a peer has for the handshake; None if somebody else sees to it
+            that it ends, or nobody.
 
     Raises:
         TcpdError: a file can't be used; the message names it.
@@ -86,7 +87,7 @@ class ServerTLS:
         sni: Iterable[NamedCertificate] = (),
         *,
         chain: Path | None = None,
-        handshake_timeout: float = HANDSHAKE_TIMEOUT,
+        handshake_timeout: float | None = HANDSHAKE_TIMEOUT,
     ) -> None:
         self.certificate = Path(certificate)
         self.chain = None if chain is None else Path(chain)
@@ -151,7 +152,7 @@ class ClientTLS:
         certificate: a PEM file with the certificate to show to the server, or None.
         key: a PEM file with its key; None if the certificate's file holds it too.
         alpn: the protocols we speak, the best first.
-        handshake_timeout: seconds the server has for the handshake.
+        handshake_timeout: seconds the server has for the handshake; None for any time.
 
     Raises:
         TcpdError: a file can't be used, and the message names it; or a name is missing.
@@ -166,7 +167,7 @@ class ClientTLS:
         key: Path | None = None,
         alpn: Sequence[str] = (),
         *,
-        handshake_timeout: float = HANDSHAKE_TIMEOUT,
+        handshake_timeout: float | None = HANDSHAKE_TIMEOUT,
     ) -> None:
         if verify and not server_name:
             raise TcpdError("server_name: a certificate can't be verified without a name")

@@ -86,9 +86,9 @@ class TLSTransport(StreamTransport):
             self._handshake_over(error)
             return
         self.fileno = self.socket.fileno
-        self._deadline_call = self.reactor.callLater(
-            settings.handshake_timeout, self._handshake_late, settings.handshake_timeout
-        )
+        limit = settings.handshake_timeout
+        if limit is not None:
+            self._deadline_call = self.reactor.callLater(limit, self._handshake_late, limit)
         self.startReading()
         self._shake()
 

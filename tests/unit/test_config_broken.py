@@ -71,7 +71,7 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     ),
     "a key that nothing resembles": (
         '[listeners.a]\nlisten = "tcp:1"\nxyzzy = "echo"\n',
-        ["x.toml:3: listeners.a.xyzzy: unknown key; known here: handler, listen, options, tls"],
+        ["x.toml:3: listeners.a.xyzzy: unknown key; known here: deadlines, handler, listen, options, tls"],
     ),
     "a listener that doesn't listen": (
         '\n\n[listeners.a]\nhandler = "echo"\n',

@@ -11,6 +11,7 @@ import pytest
 from helpers import pem
 
 from tcpd import registry
+from tcpd.admission.deadlines import ConnectorDeadlines, Deadlines
 from tcpd.config.load import build_config, load
 from tcpd.config.schema import (
     ClientTLSConfig,
@@ -33,8 +34,10 @@ SECTIONS = {
     "`[listeners.NAME]`: accepting connections": ListenerConfig,
     "`[listeners.NAME.tls]`": ServerTLSConfig,
     "`sni` of `[listeners.NAME.tls]`": NamedCertificateConfig,
+    "`[listeners.NAME.deadlines]`": Deadlines,
     "`[connectors.NAME]`: keeping a connection up": ConnectorConfig,
     "`[connectors.NAME.reconnect]`": Reconnect,
+    "`[connectors.NAME.deadlines]`": ConnectorDeadlines,
     "`[connectors.NAME.tls]`": ClientTLSConfig,
     "`[log]`": LogConfig,
 }
