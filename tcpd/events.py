@@ -129,6 +129,33 @@ class HandlerEvent(SessionEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRefused(Event):
+    """A connection came to a listener and didn't become a session."""
+
+    listener: str
+    client_address: str
+    """The peer's IP address, or `unix`; behind a proxy, the true one, if it is known."""
+    client_port: int
+    """The peer's port; 0 where there is none."""
+    reason: str
+    """What the gate said (`denied`, `sessions`, ...), or how it ended (`tls-failed`, ...)."""
+    hop: str = ""
+    """The proxy that it came through; empty without one."""
+
+    def fields(self) -> dict[str, object]:
+        """Return which listener, who, and why."""
+        fields: dict[str, object] = {
+            "listener": self.listener,
+            "client.address": self.client_address,
+            "client.port": self.client_port,
+            "refuse.reason": self.reason,
+        }
+        if self.hop:
+            fields["network.peer.address"] = self.hop
+        return fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerChanged(Event):
     """A listener began or ended to accept connections."""
 
