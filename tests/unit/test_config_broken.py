@@ -409,7 +409,7 @@ sni = [
         '[connectors.a]\nlisten = "tcp:1"\nconnect = "tcp:h:1"\n',
         [
             (
-                "x.toml:2: connectors.a.listen: unknown key; known here: connect, handler, options,"
+                "x.toml:2: connectors.a.listen: unknown key; known here: connect, deadlines, handler, options,"
                 " reconnect, tls"
             )
         ],
