@@ -126,9 +126,11 @@ class ServerTransport(StreamTransport):
     def _closed(self, reason: Failure) -> None:
         unheard = self.observer is None and not self._opened
         super()._closed(reason)
+        if unheard and self.server is not None:
+            self.server.session_abandoned(self, reason)
+
+    def _descriptor_released(self) -> None:
         if self.server is not None:
-            if unheard:
-                self.server.session_abandoned(self, reason)
             self.server.descriptor_released()
 
     def logPrefix(self) -> str:

@@ -18,7 +18,8 @@
 - A peer that shuts down its side gets what was written for it before the protocol hears
   `connectionLost`, whether or not it knows of half-close.
 - Whatever a handler's callback raises ends this session alone, with one report.
-- A session ends once: `connectionLost`, then `observer.transport_closed`.
+- A session ends once: `connectionLost`, then `observer.transport_closed`. Its socket may linger
+  for a while, so that the peer gets all of what was sent; see `tcpd.net.lingering`.
 """
 
 # Most of the methods of Twisted that are called here have no annotations.
@@ -32,7 +33,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, cast
 
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.error import ConnectionAborted, ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.logger import Logger
@@ -40,6 +41,7 @@ from twisted.python.failure import Failure
 
 from tcpd.net.causes import cause_of_end, cause_of_error
 from tcpd.net.hot_path import HotPath
+from tcpd.net.lingering import lingers
 
 # Two reads' worth: the answer to one may be queued whole, and the next already be there, so that a
 # peer that does read is not held by a single read, and one that doesn't costs no more than this.
@@ -365,7 +367,10 @@ class StreamTransport(HotPath):
         # After a failure the peer gets a reset: it must not take what it has for the whole. And
         # what the peer itself has reset can't be shut down.
         orderly = self.close_cause not in _NOT_ORDERLY
-        self._closeSocket(orderly and not isinstance(reason.value, ConnectionAborted))
+        orderly = orderly and not isinstance(reason.value, ConnectionAborted)
+        lingering = orderly and not self._peer_finished and self._lingers(reason)
+        if not lingering:
+            self._closeSocket(orderly)
         protocol = self.protocol
         del self.protocol, self.socket, self.fileno
         self.tap = None
@@ -374,6 +379,15 @@ class StreamTransport(HotPath):
         if protocol is not None:
             self._tell(protocol.connectionLost, reason)
         self._closed(reason)
+        if not lingering:
+            self._descriptor_released()
+
+    def _lingers(self, reason: Failure) -> bool:
+        done = isinstance(reason.value, ConnectionDone)
+        return lingers(self.socket, self.reactor, self._descriptor_released, done=done)
+
+    def _descriptor_released(self) -> None:
+        """The socket is closed: at the end of the session, or later if it lingered."""
 
     def _closed(self, reason: Failure) -> None:
         observer, self.observer = self.observer, None

@@ -533,6 +533,8 @@ def test_any_calls_in_any_callback_end_once_with_all_bytes_in_order(kind, script
             assert got == protocol.written
         else:
             assert protocol.written.startswith(got)
+        session.peer.close()
+        session.reactor.turn(2)  # for a socket that lingers
         assert not session.reactor.getDelayedCalls()
 
 
