@@ -21,7 +21,7 @@ from tcpd.admission.sweep import Sweep
 from tcpd.config.schema import Config, ConnectorConfig, ListenerConfig
 from tcpd.connector import Connector
 from tcpd.errors import StartError, TcpdError
-from tcpd.events import Bus, SessionClosed
+from tcpd.events import Bus
 from tcpd.listener import Listener
 from tcpd.net.tls import ClientTLS, NamedCertificate, ServerTLS
 from tcpd.sd_notify import ServiceManager
@@ -70,7 +70,7 @@ class Daemon(MultiService):
         self._notes = notes
         self._sweep = Sweep(reactor)
         if config.log.access and config.log.level in ("debug", "info"):
-            self.bus.subscribe(SessionClosed, AccessLog(log_output, reactor))
+            self.bus.at_ends.append(AccessLog(log_output, reactor))
         self.listeners = {
             name: _listener(name, each, reactor, self.bus)
             for name, each in config.listeners.items()

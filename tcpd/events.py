@@ -185,11 +185,17 @@ E = TypeVar("E", bound=Event)
 
 
 class Bus:
-    """Carries each event to those who subscribed to its class."""
+    """Carries each event to those who subscribed to its class.
+
+    Attributes:
+        at_ends: called with each session that has ended, before its `SessionClosed` is made, for
+            who can do without one: it is a part of what a short session costs.
+    """
 
     log = Logger()
 
     def __init__(self) -> None:
+        self.at_ends: list[Callable[[Any], object]] = []
         self._subscriptions: dict[type[Event], tuple[_Subscription, ...]] = {}
 
     def subscribe(self, kind: type[E], subscriber: Callable[[E], None]) -> Callable[[], None]:
@@ -212,6 +218,14 @@ class Bus:
     def wants(self, kind: type[Event]) -> bool:
         """Return whether anybody listens for events of this class."""
         return bool(self._subscriptions.get(kind))
+
+    def session_ended(self, session: Any) -> None:
+        """Tell `at_ends` of a session that has just ended."""
+        for heed in self.at_ends:
+            try:
+                heed(session)
+            except Exception:
+                self.log.failure("what heeds the ends of sessions failed")
 
     def emit(self, event: Event) -> None:
         """Tell everybody who subscribed to the event's class."""

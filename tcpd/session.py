@@ -79,6 +79,7 @@ class Session:
     Attributes:
         number: counts the sessions of this process, from 1.
         opened: when it began, in seconds of `clock`.
+        ended: when it was over, likewise; 0 while it lasts.
         close_reason: why it ended; empty while it lasts.
         stopping: whether tcpd itself stops, and the session with it.
     """
@@ -86,6 +87,7 @@ class Session:
     __slots__ = (
         "_identity",
         "close_reason",
+        "ended",
         "number",
         "opened",
         "origin",
@@ -98,6 +100,7 @@ class Session:
         self.transport = transport
         self.number = next(_numbers)
         self.opened = origin.clock.seconds()
+        self.ended = 0.0
         self.close_reason = ""
         self.stopping = False
         self._identity: Identity | None = None
@@ -146,15 +149,11 @@ class Session:
     def identity(self) -> Identity:
         """Who this session is, in records."""
         if self._identity is None:
-            address, port = address_and_port(self.peer)
+            origin = self.origin
+            address, port = address_and_port(self.transport.getPeer())
+            local = format_address(self.transport.getHost())
             self._identity = Identity(
-                session_id=self.id,
-                listener=self.origin.name,
-                handler=self.origin.handler,
-                client_address=address,
-                client_port=port,
-                local_address=format_address(self.local),
-                role=self.origin.role,
+                self.id, origin.name, origin.handler, address, port, local, origin.role
             )
         return self._identity
 
@@ -199,17 +198,21 @@ class Session:
             reason = "shutdown"
         self.close_reason = reason
         self.origin.sessions.pop(self.number, None)
+        self.ended = self.origin.clock.seconds()
         bus = self.origin.bus
+        bus.session_ended(self)
         if bus.wants(SessionClosed):
-            bus.emit(
-                SessionClosed(
-                    identity=self.identity,
-                    bytes_in=self.bytes_in,
-                    bytes_out=self.bytes_out,
-                    duration=self.origin.clock.seconds() - self.opened,
-                    reason=reason,
-                )
-            )
+            bus.emit(self.record())
+
+    def record(self) -> SessionClosed:
+        """Return what is to be said of the session, once it is over."""
+        return SessionClosed(
+            identity=self.identity,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            duration=self.ended - self.opened,
+            reason=self.close_reason,
+        )
 
 
 class _SessionLogger(Logger):
@@ -226,7 +229,9 @@ class _SessionLogger(Logger):
 
 def address_and_port(address: object) -> tuple[str, int]:
     """Return an address's host and port for records; an IPv4-mapped host comes out as IPv4."""
-    if isinstance(address, _INTERNET):
+    if isinstance(address, IPv4Address):
+        return address.host, address.port
+    if isinstance(address, IPv6Address):
         mapped = address.host.removeprefix("::ffff:")
         # ::ffff:0:0:1 is another matter (RFC 2765); only what was mapped has dots and no colons.
         return address.host if ":" in mapped else mapped, address.port

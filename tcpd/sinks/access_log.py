@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import LogEvent, Logger, LogLevel
 
-from tcpd.events import SessionClosed
+from tcpd.events import host_and_port
+from tcpd.session import Session, address_and_port
+from tcpd.sinks.log_format import InfoFormatter
 from tcpd.sinks.log_output import LogOutput
 from tcpd.units import format_duration
 
@@ -16,10 +20,11 @@ log = Logger(namespace="tcpd.access")
 
 
 class AccessLog:
-    """Subscribes to `SessionClosed` and writes each to the daemon's log, under `tcpd.access`.
+    """Heeds the ends of sessions and writes each to the daemon's log, under `tcpd.access`.
 
-    Sessions may end by the thousand a second, so their lines go straight to our own log, those of
-    one turn of the loop together. Where the log is not ours they go through `twisted.logger`.
+    Sessions may end by the thousand a second, so the lines of one turn of the loop are made and
+    written together, at its end, and go straight to our own log. Where the log is not ours they go
+    through `twisted.logger`, each at once.
 
     Args:
         output: our log, or None.
@@ -29,29 +34,39 @@ class AccessLog:
     def __init__(self, output: LogOutput | None, clock: IReactorTime) -> None:
         self._output = output
         self._clock = clock
+        info = None if output is None else output.info
+        self._entry: Callable[[Session], LogEvent | str]
+        self._entry = _event if info is None else partial(_line, info)
 
-    def __call__(self, event: SessionClosed) -> None:
+    def __call__(self, session: Session) -> None:
         """Write one session's line."""
         if self._output is None:
-            log.info("{message}", message=access_line(event), record=event.fields())
-            return
-        line: LogEvent = {
-            "log_time": time.time(),
-            "log_level": LogLevel.info,
-            "log_namespace": log.namespace,
-            "log_format": "{message}",
-            "message": access_line(event),
-            "record": event.fields,  # which JSON asks for, and text doesn't
-        }
-        if self._output.gather(line):
+            log.info("{message}", message=access_line(session), record=session.record().fields())
+        elif self._output.gather(partial(self._entry, session)):
             self._clock.callLater(0, self._output.flush)
 
 
-def access_line(event: SessionClosed) -> str:
-    """Return what the access log says of a session, for people."""
-    who = event.identity
+def _line(info: InfoFormatter, session: Session) -> str:
+    return info(time.time(), access_line(session))
+
+
+def _event(session: Session) -> LogEvent:
+    return {
+        "log_time": time.time(),
+        "log_level": LogLevel.info,
+        "log_namespace": log.namespace,
+        "log_format": "{message}",
+        "message": access_line(session),
+        "record": session.record().fields(),
+    }
+
+
+def access_line(session: Session) -> str:
+    """Return what the access log says of a session that has ended, for people."""
+    origin, transport = session.origin, session.transport
+    peer = host_and_port(*address_and_port(transport.getPeer()))
     return (
-        f"{who.peer} -> {who.listener} ({who.handler}): {event.bytes_in} bytes in,"
-        f" {event.bytes_out} out, {format_duration(event.duration)}, {event.reason}"
-        f" [{who.session_id}]"
+        f"{peer} -> {origin.name} ({origin.handler}): {transport.bytes_in} bytes in,"
+        f" {transport.bytes_out} out, {format_duration(session.ended - session.opened)},"
+        f" {session.close_reason} [{session.id}]"
     )

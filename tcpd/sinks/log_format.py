@@ -26,6 +26,7 @@ from twisted.logger import LogEvent, LogLevel, formatEvent
 from tcpd.escape import escape_bytes, one_line
 
 Formatter = Callable[[LogEvent], str]
+InfoFormatter = Callable[[float, str], str]
 
 # Enough for whatever people read; an exception may quote a peer's megabytes.
 LIMIT = 8000
@@ -59,6 +60,25 @@ def format_journal(event: LogEvent) -> str:
     prefix = f"<{_PRIORITIES[_level(event)]}>"
     text = f"{_message(event)}{_traceback(event)}"
     return "".join(f"{prefix}{line}\n" for line in text.split("\n"))
+
+
+def info_text(when: float, message: str) -> str:
+    """Return what `format_text` does of an event that is nothing but a message.
+
+    Args:
+        when: seconds since 1970.
+        message: the text, at the level info.
+    """
+    return f"{_moment(when)} info: {_clean(message)}\n"
+
+
+def info_journal(when: float, message: str) -> str:
+    """Return what `format_journal` does of such an event; journald knows when."""
+    return f"<6>{_clean(message)}\n"
+
+
+# How a formatter writes a message that comes without an event; JSON has keys besides it.
+INFO: dict[Formatter, InfoFormatter] = {format_text: info_text, format_journal: info_journal}
 
 
 def format_json(event: LogEvent) -> str:
@@ -115,13 +135,22 @@ def _simple(value: object, limit: int) -> object:
 
 
 def _time(event: LogEvent) -> str:
-    second, rest = divmod(round(event.get("log_time", 0.0) * 1_000_000), 1_000_000)
-    return f"{_second(second)}.{rest // 1000:03}Z"
+    return _moment(event.get("log_time", 0.0))
+
+
+def _moment(when: float) -> str:
+    return _millisecond(round(when * 1_000_000) // 1000)
+
+
+@lru_cache(maxsize=4)
+def _millisecond(number: int) -> str:
+    """Return a millisecond since 1970 as a date and time; many events have the same."""
+    second, rest = divmod(number, 1000)
+    return f"{_second(second)}.{rest:03}Z"
 
 
 @lru_cache(maxsize=4)
 def _second(number: int) -> str:
-    """Return a second since 1970 as a date and time; many events have the same."""
     return datetime.fromtimestamp(number, UTC).isoformat().removesuffix("+00:00")
 
 
@@ -136,7 +165,12 @@ def _message(event: LogEvent) -> str:
     failure = event.get("log_failure")
     if failure is not None:
         text = f"{text}: {failure.type.__name__}: {failure.getErrorMessage()}"
-    return one_line(_bounded(text))
+    return _clean(text)
+
+
+def _clean(text: str) -> str:
+    # The common case costs two looks: short, and nothing to escape.
+    return text if len(text) <= LIMIT and text.isprintable() else one_line(_bounded(text))
 
 
 def _traceback(event: LogEvent) -> str:

@@ -15,7 +15,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, TextIO
 
@@ -29,11 +29,21 @@ from twisted.logger import (
 from zope.interface import implementer
 
 from tcpd.errors import TcpdError
-from tcpd.sinks.log_format import Formatter, format_journal, format_json, format_text
+from tcpd.sinks.log_format import (
+    INFO,
+    Formatter,
+    InfoFormatter,
+    format_journal,
+    format_json,
+    format_text,
+)
 
 # Seconds that a reader may take to make room, as in a burst of lines; once it has failed to, it
 # gets none until it has.
 PATIENCE = 0.1
+
+# Gives an event, or its line.
+Entry = Callable[[], LogEvent | str]
 
 
 def runs_under_journald(environ: Mapping[str, str], stream: TextIO) -> bool:
@@ -83,20 +93,28 @@ class LogOutput:
         self._path = path
         self.lost = 0
         self._broken_off = False
-        self._gathered: list[LogEvent] = []
+        self._gathered: list[LogEvent | Entry] = []
 
     def __call__(self, event: LogEvent) -> None:
         """Write one event, after those that were gathered."""
         self._gathered.append(event)
         self.flush()
 
-    def gather(self, event: LogEvent) -> bool:
-        """Keep an event until the next `flush`, to be written together with others.
+    @property
+    def info(self) -> InfoFormatter | None:
+        """What makes the line of a mere message, for `gather`; None where a line is more."""
+        return INFO.get(self._format)
+
+    def gather(self, entry: Entry) -> bool:
+        """Keep an event until the next `flush`, to be made and written together with others.
+
+        Args:
+            entry: gives the event, or its line if `info` made that.
 
         Returns:
             Whether it is the first, so that somebody has to see to a `flush`.
         """
-        self._gathered.append(event)
+        self._gathered.append(entry)
         return len(self._gathered) == 1
 
     def flush(self) -> None:
@@ -107,7 +125,7 @@ class LogOutput:
         try:
             if self.lost:
                 events.insert(0, self._loss())
-            text = "".join(map(self._format, events))
+            text = "".join(map(self._line, events))
             if self._broken_off:
                 text = "\n" + text
             self._stream.flush()
@@ -116,6 +134,10 @@ class LogOutput:
             self.lost += len(events) - (1 if self.lost else 0)
         else:
             self.lost = 0
+
+    def _line(self, event: LogEvent | Entry) -> str:
+        entry = event() if callable(event) else event
+        return entry if isinstance(entry, str) else self._format(entry)
 
     def _loss(self) -> LogEvent:
         return {

@@ -47,6 +47,20 @@ class Recorder:
         return Session(self.origin, transport or Transport())
 
 
+def test_ends_are_heeded_before_their_record_and_one_that_fails_harms_nobody():
+    recorder, heeded = Recorder(), []
+    recorder.bus.at_ends += [lambda session: 1 / 0, lambda session: heeded.append(session.record())]
+    recorder.bus.subscribe(SessionClosed, lambda event: heeded.append("the record"))
+    session = recorder.session()
+    session.begin()
+    recorder.clock.advance(2)
+    with capturedLogs() as logged:
+        session.transport_closed(DONE)
+    assert heeded == [recorder.events[-1], "the record"]
+    assert heeded[0].duration == 2
+    assert [each["log_failure"].type for each in logged] == [ZeroDivisionError]
+
+
 def test_ids_are_unique_in_a_process() -> None:
     one = Recorder()
     assert len({one.session().id for _ in range(1000)}) == 1000
