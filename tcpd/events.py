@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from twisted.logger import Logger
 
@@ -63,6 +63,9 @@ class Identity(NamedTuple):
 class Event:
     """Something that happened."""
 
+    event_name: ClassVar[str] = ""
+    """What records call it (`tcpd.event_names`); empty for a class that only others derive from."""
+
     def fields(self) -> dict[str, object]:
         """Return what happened under the names that records use."""
         raise TypeError(f"{type(self).__name__} has no fields")
@@ -83,10 +86,14 @@ class SessionEvent(Event):
 class SessionOpened(SessionEvent):
     """A connection was made, and its handler is about to hear of it."""
 
+    event_name: ClassVar[str] = "session.opened"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionClosed(SessionEvent):
     """A connection is over; said exactly once for each that was opened."""
+
+    event_name: ClassVar[str] = "session.closed"
 
     bytes_in: int
     bytes_out: int
@@ -108,6 +115,8 @@ class SessionClosed(SessionEvent):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerFailed(SessionEvent):
     """A handler raised; its session ends."""
+
+    event_name: ClassVar[str] = "handler.failed"
 
     error: str
 
@@ -131,6 +140,8 @@ class HandlerEvent(SessionEvent):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRefused(Event):
     """A connection came to a listener and didn't become a session."""
+
+    event_name: ClassVar[str] = "session.refused"
 
     listener: str
     client_address: str
@@ -159,6 +170,8 @@ class SessionRefused(Event):
 class ListenerChanged(Event):
     """A listener began or ended to accept connections."""
 
+    event_name: ClassVar[str] = "listener.changed"
+
     listener: str
     address: str
     up: bool
@@ -171,6 +184,8 @@ class ListenerChanged(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectorChanged(Event):
     """A connector came to another state."""
+
+    event_name: ClassVar[str] = "connector.changed"
 
     connector: str
     state: str

@@ -22,6 +22,7 @@ PLUGIN = ROOT / "twisted" / "plugins" / "tcpd_plugin.py"
 FOUNDATION = {
     *("errors", "escape", "units", "wording", "place", "scalars", "fields"),
     *("toml_lines", "toml_file"),
+    "event_names",
     *("endpoint_kinds", "endpoint", "endpoint_plugins"),
 }
 # A name stands for a module or a package with all that is in it.

@@ -1,0 +1,72 @@
+"""The names of events: all of ours are known, patterns choose among them, none can be forged."""
+
+import pytest
+
+from tcpd.event_names import FAMILIES, NAMES, EventPattern, handler_event_name
+from tcpd.events import Event
+
+
+def classes(cls: type[Event] = Event) -> set[type[Event]]:
+    return {cls}.union(*(classes(each) for each in cls.__subclasses__()))
+
+
+def test_every_class_of_events_has_a_name_of_its_own_and_it_is_listed() -> None:
+    names = [
+        each.event_name for each in classes() if each.event_name and "tcpd." in each.__module__
+    ]
+    assert len(set(names)) == len(names)
+    # The last isn't an event of the bus: it is a record that a sink's runner makes.
+    assert {*names, "sink.lost"} == set(NAMES)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*", "session.*", "s*", "session.closed", "my.own", "log[io]n"]
+)
+def test_patterns(pattern: str) -> None:
+    assert EventPattern.parse(pattern) == pattern
+
+
+@pytest.mark.parametrize(
+    ("pattern", "told"),
+    [
+        ("session.close", "no event is called 'session.close'; did you mean 'session.closed'?"),
+        (
+            "session.xyzzyx",
+            (
+                "no event is called 'session.xyzzyx'; known are session.opened, session.closed,"
+                " session.refused"
+            ),
+        ),
+        ("listener", "no event is called 'listener'; did you mean 'listener.changed'?"),
+        (
+            "",
+            (
+                "expected the name of an event, such as 'session.closed' or 'session.*', not an"
+                " empty text"
+            ),
+        ),
+        (7, "not the number 7"),
+    ],
+)
+def test_what_can_match_nothing_of_ours_is_refused(pattern: object, told: str) -> None:
+    with pytest.raises(ValueError, match="") as caught:
+        EventPattern.parse(pattern)
+    assert str(caught.value).endswith(told)
+
+
+def test_matching_is_of_the_whole_name_and_its_case() -> None:
+    assert EventPattern("session.*").matches("session.closed")
+    assert not EventPattern("session").matches("session.closed")
+    assert not EventPattern("Session.*").matches("session.closed")
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_a_handlers_event_never_bears_a_name_of_ours(family: str) -> None:
+    assert handler_event_name(f"{family}.closed") == f"handler.{family}.closed"
+    assert handler_event_name(family) == f"handler.{family}"
+    assert handler_event_name(f"{family}s.closed") == f"{family}s.closed"
+
+
+def test_a_handlers_other_names_stay() -> None:
+    assert handler_event_name("login.failed") == "login.failed"
+    assert handler_event_name("") == ""
