@@ -10,7 +10,8 @@ Rules of the bus:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
@@ -194,6 +195,19 @@ class ConnectorChanged(Event):
     def fields(self) -> dict[str, object]:
         """Return which connector, its state, and why."""
         return {"connector": self.connector, "state": self.state, "detail": self.detail}
+
+
+def event_classes() -> list[type[Event]]:
+    """Return the classes of tcpd's own events: those with a name."""
+
+    def below(cls: type[Event]) -> Iterator[type[Event]]:
+        for each in cls.__subclasses__():
+            # A dataclass with slots is made twice, and only the second has a place in its module.
+            if getattr(sys.modules.get(each.__module__), each.__name__, None) is each:
+                yield each
+                yield from below(each)
+
+    return [each for each in below(Event) if each.event_name]
 
 
 E = TypeVar("E", bound=Event)

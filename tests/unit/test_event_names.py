@@ -1,19 +1,16 @@
 """The names of events: all of ours are known, patterns choose among them, none can be forged."""
 
+import re
+
 import pytest
 
 from tcpd.event_names import FAMILIES, NAMES, EventPattern, handler_event_name
-from tcpd.events import Event
-
-
-def classes(cls: type[Event] = Event) -> set[type[Event]]:
-    return {cls}.union(*(classes(each) for each in cls.__subclasses__()))
+from tcpd.events import HandlerEvent, event_classes
 
 
 def test_every_class_of_events_has_a_name_of_its_own_and_it_is_listed() -> None:
-    names = [
-        each.event_name for each in classes() if each.event_name and "tcpd." in each.__module__
-    ]
+    assert HandlerEvent not in event_classes()
+    names = [each.event_name for each in event_classes()]
     assert len(set(names)) == len(names)
     # The last isn't an event of the bus: it is a record that a sink's runner makes.
     assert {*names, "sink.lost"} == set(NAMES)
@@ -49,9 +46,8 @@ def test_patterns(pattern: str) -> None:
     ],
 )
 def test_what_can_match_nothing_of_ours_is_refused(pattern: object, told: str) -> None:
-    with pytest.raises(ValueError, match="") as caught:
+    with pytest.raises(ValueError, match=re.escape(told) + "$"):
         EventPattern.parse(pattern)
-    assert str(caught.value).endswith(told)
 
 
 def test_matching_is_of_the_whole_name_and_its_case() -> None:
