@@ -126,6 +126,19 @@ class ServerEndpoint(Endpoint):
             return "systemd:" + escape_text(self.options.get("name") or self.options["index"])
         return _host_and_port(self.interface or "*", self.options["port"])
 
+    @property
+    def socket(self) -> tuple[str, ...]:
+        """What the kernel is asked to open; two strings that differ only otherwise have the same.
+
+        `tcp:80` and `ssl:80:privateKey=k.pem` are one socket, with and without TLS.
+        """
+        if not self.known:
+            return (self.text,)
+        if self.port is not None:
+            options = self.options.get("backlog", "")
+            return ("tcp", self.interface or "0.0.0.0", str(self.port), options)
+        return (self.kind, *(f"{key}={value}" for key, value in sorted(self.options.items())))
+
     def clashes_with(self, other: ServerEndpoint) -> bool:
         """Return whether the two can't both be open, since they are the same place."""
         if not (self.known and other.known):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
@@ -36,6 +36,50 @@ from tcpd.session import format_address
 _UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 
+class Door:
+    """One address of a listener.
+
+    Args:
+        address: Twisted's endpoint string, parsed.
+        endpoint: what opens it.
+        tls: TLS for its connections, or None.
+
+    Attributes:
+        port: its port, while it is open.
+        opening: fires when it is open; None while nobody has tried.
+    """
+
+    __slots__ = ("address", "endpoint", "opening", "port", "tls")
+
+    def __init__(
+        self, address: ServerEndpoint, endpoint: IStreamServerEndpoint, tls: ServerTLS | None
+    ) -> None:
+        self.address = address
+        self.endpoint = endpoint
+        self.tls = tls
+        self.port: IListeningPort | None = None
+        self.opening: Deferred[Any] | None = None
+
+    def close_at_once(self) -> None:
+        """Close it without waiting for the reactor."""
+        port = self._leave()
+        if port is not None:
+            _close_now(port)
+
+    def close(self) -> Deferred[Any] | None:
+        """Close it; gives what fires when that is done, unless it is done already."""
+        port = self._leave()
+        closing: Deferred[Any] | None = None if port is None else port.stopListening()
+        return closing
+
+    def _leave(self) -> IListeningPort | None:
+        opening, self.opening = self.opening, None
+        port, self.port = self.port, None
+        if opening is not None:
+            opening.cancel()
+        return port
+
+
 class Listener(Service):
     """Accepts connections at some addresses, and serves each with a handler.
 
@@ -46,7 +90,8 @@ class Listener(Service):
         tls: TLS for all of the addresses, or None.
 
     Attributes:
-        ports: the open ports, as Twisted's endpoints gave them.
+        doors: its addresses.
+        serving: what makes sessions of the connections.
     """
 
     log = Logger()
@@ -59,18 +104,19 @@ class Listener(Service):
         tls: ServerTLS | None = None,
     ) -> None:
         self.setName(serving.origin.name)
-        self._serving = serving
-        self._endpoints = [(each, server_endpoint(reactor, each, tls)) for each in addresses]
-        self._opening: list[Deferred[None]] = []
+        self.serving = serving
+        self.doors: list[Door] = []
+        for each in addresses:
+            own = _tls_of(each) or tls
+            self.doors.append(Door(each, server_endpoint(reactor, each, own), own))
         self._starting = False
         self._is_open = False
         self._problem: StartError | None = None
-        self.ports: list[IListeningPort] = []
 
     @property
-    def serving(self) -> Serving:
-        """What makes sessions of the connections."""
-        return self._serving
+    def ports(self) -> list[IListeningPort]:
+        """The open ports, as Twisted's endpoints gave them."""
+        return [door.port for door in self.doors if door.port is not None]
 
     def privilegedStartService(self) -> None:
         """Open the addresses.
@@ -99,72 +145,87 @@ class Listener(Service):
             A Deferred that fires when all are closed; before, they can't be opened again.
         """
         super().stopService()
-        ports = self.ports
-        for port in ports:
-            self._changed(port, up=False)
-        return self._close()
+        self._is_open = False
+        closing = [self.close(door) for door in self.doors]
+        return DeferredList([each for each in closing if each is not None], consumeErrors=True)
 
     def expect_shutdown(self) -> None:
         """Say that whoever stops this service is about to end the open sessions, too."""
-        self._serving.expect_shutdown()
+        self.serving.expect_shutdown()
 
     def close_at_once(self) -> None:
         """Close the addresses without waiting for the reactor, which may never run."""
-        ports, self.ports = self.ports, []
-        for port in ports:
-            _close_now(port)
-        self._close()
+        self._is_open = False
+        for door in self.doors:
+            door.close_at_once()
 
     def _listen(self) -> None:
         if self._is_open:
             return
-        self._is_open = self._starting = True
-        for address, endpoint in self._endpoints:
-            # Endpoints of ports and sockets answer at once; one that takes its time is told later.
-            opening = endpoint.listen(self._serving).addCallback(self._opened)
-            self._opening.append(opening.addErrback(self._failed, address))
-            if self._problem is not None:
-                break
+        try:
+            for door in self.doors:
+                self.open(door)
+        except StartError:
+            self.close_at_once()
+            raise
+        self.opened()
+
+    def opened(self) -> None:
+        """Note that all the addresses were opened, and tell of it."""
+        self._is_open = True
+        for port in self.ports:
+            self.tell(port, up=True)
+
+    def open(self, door: Door) -> None:
+        """Open one address. One that takes its time is told of when it is open, others aren't.
+
+        Raises:
+            StartError: it can't be opened, or the handler fails to start.
+        """
+        self._starting = True
+        # Known to the door before its callbacks, which may come at once.
+        door.opening = opening = maybeDeferred(door.endpoint.listen, self.serving)
+        opening.addCallbacks(
+            self._opened, self._failed, callbackArgs=(door, opening), errbackArgs=(door, opening)
+        )
         self._starting = False
         problem, self._problem = self._problem, None
         if problem is not None:
-            self.close_at_once()
             raise problem
-        for port in self.ports:
-            self._changed(port, up=True)
 
-    def _opened(self, port: IListeningPort) -> None:
-        self.ports.append(port)
+    def close(self, door: Door) -> Deferred[Any] | None:
+        """Close one address, and tell of it; gives what fires when that is done, if it isn't."""
+        if door.port is not None:
+            self.tell(door.port, up=False)
+        return door.close()
+
+    def _opened(self, port: IListeningPort, door: Door, opening: Deferred[Any]) -> None:
+        if door.opening is not opening:  # closed before it was open
+            port.stopListening()
+            return
+        door.port = port
         if not self._starting:
-            self._changed(port, up=True)
+            self.tell(port, up=True)
 
-    def _failed(self, failure: Failure, address: ServerEndpoint) -> None:
-        if not self._is_open:
-            return  # stopped before it was open
-        name = self._serving.origin.name
+    def _failed(self, failure: Failure, door: Door, opening: Deferred[Any]) -> None:
+        if door.opening is not opening:
+            return  # closed before it was open
+        door.opening = None
         if isinstance(failure.value, StartError):  # the handler's fault, and none of the address
             problem = failure.value
         else:
-            problem = StartError(
-                f"listener {name!r} cannot listen on {address.address}: {_why(failure, address)}"
-            )
+            name = self.serving.origin.name
+            where, why = door.address.address, _why(failure, door.address)
+            problem = StartError(f"listener {name!r} cannot listen on {where}: {why}")
         if self._starting:
             self._problem = problem
         else:
             self.log.critical("{problem}", problem=problem)
 
-    def _close(self) -> Deferred[Any]:
-        self._is_open = False
-        opening, self._opening = self._opening, []
-        for each in opening:
-            each.cancel()
-        ports, self.ports = self.ports, []
-        closing = [port.stopListening() for port in ports]
-        return DeferredList([d for d in closing if d is not None], consumeErrors=True)
-
-    def _changed(self, port: IListeningPort, *, up: bool) -> None:
+    def tell(self, port: IListeningPort, *, up: bool) -> None:
+        """Tell that a port of this listener is open, or that it closes."""
         address = format_address(port.getHost())
-        origin = self._serving.origin
+        origin = self.serving.origin
         event = ListenerChanged(listener=origin.name, address=address, up=up)
         origin.bus.emit(event)
         self.log.info(
@@ -178,6 +239,23 @@ class Listener(Service):
         )
 
 
+def _tls_of(address: ServerEndpoint) -> ServerTLS | None:
+    """Return the TLS that an endpoint string brings along.
+
+    Raises:
+        TcpdError: a certificate or key that it names can't be used.
+    """
+    says = address.tls
+    if says is None or says.certificate is None:
+        return None
+    return ServerTLS(
+        says.certificate,
+        says.key,
+        chain=says.chain,
+        handshake_timeout=None,  # as for all of a listener's: the sweep sees to it
+    )
+
+
 def server_endpoint(
     reactor: Any, address: ServerEndpoint, tls: ServerTLS | None
 ) -> IStreamServerEndpoint:
@@ -186,23 +264,16 @@ def server_endpoint(
     Args:
         reactor: the reactor.
         address: one of Twisted's server endpoint strings, parsed.
-        tls: TLS for its connections, or None; an `ssl:` string brings its own.
+        tls: TLS for its connections, or None.
 
     Raises:
-        TcpdError: a certificate or key that the string names can't be used, or no installed
-            package knows this kind of endpoint.
+        TcpdError: no installed package knows this kind of endpoint.
     """
     text = address.text
     if address.kind == "systemd":
         network = Network(reactor, server_tls=tls)
         return InheritedEndpoint(network, inherited_sockets(), address.options)
-    if address.tls is not None and address.tls.certificate is not None:
-        tls = ServerTLS(
-            address.tls.certificate,
-            address.tls.key,
-            chain=address.tls.chain,
-            handshake_timeout=None,  # as for all of a listener's: the sweep sees to it
-        )
+    if address.tls is not None:
         passed_on = {key: address.options.get(key) for key in ("interface", "backlog")}
         parts = ["tcp", address.options["port"]]
         parts += [f"{key}={quote(value)}" for key, value in passed_on.items() if value]

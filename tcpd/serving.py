@@ -9,9 +9,8 @@ Rules:
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from twisted.internet.interfaces import (
@@ -26,8 +25,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tcpd.admission.deadlines import AnyDeadlines
-from tcpd.errors import StartError
 from tcpd.escape import escape_text
+from tcpd.handler_life import HandlerLife
 from tcpd.net.transport import StreamTransport
 from tcpd.relay import Relay
 from tcpd.session import Origin, Session, address_and_port, format_address
@@ -41,11 +40,13 @@ class Terms:
         origin: what they have in common, and which are open.
         factory: the handler.
         deadlines: their deadlines; None for none.
+        life: from the handler's start to its stop.
     """
 
     origin: Origin
     factory: Any
-    deadlines: AnyDeadlines | None = None
+    deadlines: AnyDeadlines | None
+    life: HandlerLife
 
 
 @implementer(IProtocolFactory)
@@ -66,8 +67,14 @@ class Serving:
     noisy: ClassVar[bool] = False
 
     def __init__(self, origin: Origin, factory: Any, deadlines: AnyDeadlines | None = None) -> None:
-        self.terms = Terms(origin, factory, deadlines)
+        self.terms = Terms(origin, factory, deadlines, HandlerLife(factory, origin.handler))
         self.arrivals: set[Any] = set()
+        self._ports = 0
+        # Terms that hold for sessions which began on them, and for none to come.
+        self._retired: list[Terms] = []
+        # Those whose ports have closed, while connections are arriving that may yet use them.
+        self._leaving: list[Terms] = []
+        self._waiting: list[Callable[[], object]] = []
 
     @property
     def origin(self) -> Origin:
@@ -86,40 +93,73 @@ class Serving:
 
     def lots(self) -> Iterator[tuple[AnyDeadlines | None, Collection[Session]]]:
         """Give the open sessions, with the deadlines that they began with."""
-        yield self.terms.deadlines, self.terms.origin.sessions.values()
+        for terms in (self.terms, *self._retired):
+            yield terms.deadlines, terms.origin.sessions.values()
 
     def doStart(self) -> None:
-        """Tell the handler that a port opens or a connection is tried.
+        """Note that a port opens, or that a connection is tried; the first starts the handler.
 
         Raises:
             StartError: the handler failed at it; the text says how and where.
         """
-        start = getattr(self.factory, "doStart", None)
-        if start is None:
-            return
-        try:
-            start()
-        except (Exception, SystemExit) as error:
-            handler = self.origin.handler
-            raise StartError(f"the handler {handler} failed to start: {_told(error)}") from error
+        self.terms.life.begin_use()
+        self._ports += 1
 
     def doStop(self) -> None:
-        """Tell the handler that a port has closed or a connection is over.
+        """Note that a port has closed, or that a connection is over.
 
-        What it raises is logged, and changes nothing: everything else has to close, too.
+        After the last, and once no session is left either, the handler is stopped.
         """
-        stop = getattr(self.factory, "doStop", None)
-        if stop is None:
+        self._ports -= 1
+        self._leaving.append(self.terms)
+        self._settle()
+
+    def change(self, terms: Terms) -> None:
+        """Serve sessions to come on other terms; those that are open keep theirs until they end.
+
+        Args:
+            terms: the new ones. Their handler has been started, if it is another (`life`), so that
+                nothing here can fail.
+        """
+        old = self.terms
+        if terms.factory is old.factory:
+            terms = replace(terms, life=old.life)
+        for _ in range(self._ports):
+            terms.life.begin_use()
+        self.terms = terms
+        if old.origin.sessions:
+            self._retired.append(old)
+            old.origin.once_empty(lambda: self._retired.remove(old))
+        for _ in range(self._ports):
+            old.origin.once_empty(old.life.end_use)
+
+    def once_gone(self, call: Callable[[], object]) -> None:
+        """Call something once no port is open and no connection is left."""
+        self._waiting.append(call)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Do what waits for connections to have gone, if they have."""
+        if self.arrivals:
             return
-        try:
-            stop()
-        except (Exception, SystemExit):
-            self.log.failure("the handler {handler} failed to stop", handler=self.origin.handler)
+        leaving, self._leaving = self._leaving, []
+        for terms in leaving:
+            terms.origin.once_empty(terms.life.end_use)
+        if self._ports or not self._waiting:
+            return
+        for terms in (self.terms, *self._retired):
+            if terms.origin.sessions:
+                terms.origin.once_empty(self._settle)
+                return
+        waiting, self._waiting = self._waiting, []
+        for call in waiting:
+            call()
 
     def expect_shutdown(self) -> None:
         """From now on the end of a session that is open is our own stop, if nobody else's."""
-        for session in self.origin.sessions.values():
-            session.stopping = True
+        for _, sessions in self.lots():
+            for session in sessions:
+                session.stopping = True
 
     def admits(self, address: object) -> bool:
         """Return whether a peer may come in; a port asks before it builds anything."""
@@ -135,15 +175,20 @@ class Serving:
 
     def accept(self, transport: Any) -> None:
         """Make the session of a connection that one of our ports has accepted."""
-        if self.arrivals:
-            self.arrivals.discard(transport)
         session = Session(self.origin, transport)
         transport.observer = session
         self.start(session, transport)
+        if self.arrivals:
+            self._arrived(transport)
+
+    def _arrived(self, transport: Any) -> None:
+        self.arrivals.discard(transport)
+        if not self.arrivals:
+            self._settle()
 
     def abandoned(self, transport: Any, reason: Failure) -> None:
         """Note that an accepted connection ended before its session began."""
-        self.arrivals.discard(transport)
+        self._arrived(transport)
         peer = transport.getPeer()
         address, port = address_and_port(peer)
         self.log.info(
@@ -262,10 +307,3 @@ class Arrival(Protocol):
             self._session.transport_closed(failure)
         if self._outer is not None:
             self._outer.connectionLost(failure)
-
-
-def _told(error: BaseException) -> str:
-    """Return an error in one line, with the file and line that it comes from."""
-    text = escape_text(f"{type(error).__name__}: {error}", limit=300)
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{text} ({frame.filename}:{frame.lineno})"

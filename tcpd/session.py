@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -67,6 +68,22 @@ class Origin:
     clock: IReactorTime
     sessions: dict[int, Session] = field(default_factory=dict)
     """The sessions that are open, by number."""
+    waiting: list[Callable[[], object]] = field(default_factory=list)
+    """What is called, once, when none is open any more."""
+
+    def once_empty(self, call: Callable[[], object]) -> None:
+        """Call something once no session is open: at once, or after the last has ended."""
+        if self.sessions:
+            self.waiting.append(call)
+        else:
+            call()
+
+    def tell_empty(self) -> None:
+        """Call who waits for the last session's end."""
+        calls = tuple(self.waiting)
+        self.waiting.clear()
+        for call in calls:
+            call()
 
 
 class Session:
@@ -203,6 +220,8 @@ class Session:
         bus.session_ended(self)
         if bus.wants(SessionClosed):
             bus.emit(self.record())
+        if self.origin.waiting and not self.origin.sessions:
+            self.origin.tell_empty()
 
     def record(self) -> SessionClosed:
         """Return what is to be said of the session, once it is over."""

@@ -32,7 +32,7 @@ ROWS: list[list[set[str]]] = [
     [{"session"}],
     [{"framing"}],
     [{"interfaces"}],
-    [{"handlers"}, {"net"}, {"sinks"}, {"admission"}, {"relay"}, {"sd_listen"}],
+    [{"handlers"}, {"net"}, {"sinks"}, {"admission"}, {"relay"}, {"sd_listen"}, {"handler_life"}],
     [{"registry"}],
     [{"config"}],
     [{"serving"}],

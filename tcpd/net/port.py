@@ -127,10 +127,10 @@ class Port(tcp.Port):
         self._starved_said = float("-inf")
         self._batch = BATCH
 
-    def secure(self, tls: ServerTLS) -> None:
-        """Have every connection that is accepted from now on speak TLS."""
+    def secure(self, tls: ServerTLS | None) -> None:
+        """Have every connection that is accepted from now on speak TLS, or no TLS any more."""
         self.tls = tls
-        self.server_class = self._tls_class()
+        self.server_class = type(self).server_class if tls is None else self._tls_class()
 
     def _tls_class(self) -> type[ServerTransport]:
         from tcpd.net.tls_transport import TLSServer
@@ -201,6 +201,36 @@ class Port(tcp.Port):
         self._forget_starvation()
         tcp.Port.connectionLost(self, reason)
 
+    # -- handing on --------------------------------------------------------------------------
+
+    def successor(self, factory: Any) -> Port:
+        """Return a port on the same socket, for another factory; it listens already.
+
+        Who waits to be accepted is accepted by either. Close this one, and nobody who connects has
+        noticed; connections that are in their handshake end it here.
+
+        Raises:
+            CannotListenError: there is no descriptor left for it.
+            Exception: what the factory's doStart raises.
+        """
+        try:
+            port = self._twin(factory)
+        except OSError as error:
+            raise CannotListenError(self.interface, self.port, error) from error
+        port.secure(self.tls)
+        port.startListening()
+        return port
+
+    def _twin(self, factory: Any) -> Port:
+        family = self.addressFamily
+        twin: Port = type(self)._fromListeningDescriptor(
+            self.reactor, self.socket.fileno(), family, factory
+        )
+        return twin
+
+    def bequeath(self, heir: Port) -> None:
+        """Leave to a successor what this port would take away with it when it closes."""
+
     # -- holding back ------------------------------------------------------------------------
 
     def hold(self, reason: str) -> None:
@@ -252,6 +282,12 @@ class Port(tcp.Port):
         if call is not None and call.active():
             call.cancel()
         self.release("starved")
+
+    def accept_waiting(self) -> None:
+        """Accept who is waiting in the backlog, whom closing the socket would turn away."""
+        if self.connected and not self.disconnecting and not self._holds:
+            self._batch = BATCH
+            self.doRead()
 
     # -- accepting ---------------------------------------------------------------------------
 

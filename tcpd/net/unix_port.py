@@ -123,6 +123,19 @@ class UNIXPort(Port, unix.Port):
             self.lockFile.unlock()
             self.lockFile = None
 
+    def _twin(self, factory: Any) -> Port:
+        twin: Port = type(self)._fromListeningDescriptor(
+            self.reactor, self.socket.fileno(), factory
+        )
+        return twin
+
+    def bequeath(self, heir: Port) -> None:
+        """Leave the socket's file, and its lock, to a successor."""
+        if isinstance(heir, UNIXPort):
+            heir._bindPath = self._bindPath
+            heir._owned, self._owned = self._owned, None
+            heir.lockFile, self.lockFile = self.lockFile, None
+
     def _identify(self, address: Any) -> tuple[Any, Any]:
         return address, UNIXAddress(address or None)
 

@@ -312,7 +312,7 @@ class SendsSlowly(Protocol):
 @pytest_twisted.ensureDeferred
 async def test_on_a_stock_port_half_close_and_producers_work_too(protocol, asks, answer, causes):
     async with House(Factory.forProtocol(protocol), ENDPOINTS["ours"]) as house:
-        port = reactor.listenTCP(0, house.listener._serving, interface="127.0.0.1")
+        port = reactor.listenTCP(0, house.listener.serving, interface="127.0.0.1")
         assert await talk(("127.0.0.1", port.getHost().port), asks) == answer
         await house.closed(1)
         await port.stopListening()

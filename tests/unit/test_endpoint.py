@@ -353,6 +353,32 @@ def test_two_strings_clash_when_they_are_the_same_place(one: str, other: str, cl
     assert ServerEndpoint.parse(other).clashes_with(ServerEndpoint.parse(one)) is clash
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("tcp:80", "tcp:port=80:interface=0.0.0.0", True),
+        ("tcp:80", "ssl:80:privateKey=k.pem", True),
+        ("tcp6:80", r"tcp:80:interface=\:\:", True),
+        ("tcp:80", "tcp:81", False),
+        ("tcp:80", "tcp6:80", False),
+        ("tcp:80", "tcp:80:interface=127.0.0.1", False),
+        ("tcp:80", "tcp:80:backlog=5", False),
+        ("unix:/x", "unix:address=/x", True),
+        ("unix:/x", "unix:/y", False),
+        ("unix:/x", "unix:/x:mode=600", False),
+        ("systemd:INET:name=a", "systemd:domain=INET:name=a", True),
+        ("systemd:INET:name=a", "systemd:INET:index=0", False),
+        ("nosuch:1", "nosuch:1", True),
+        ("nosuch:1", "nosuch:1:2", False),
+    ],
+)
+def test_two_strings_are_the_same_socket_if_the_kernel_is_asked_for_the_same(
+    one: str, other: str, same: bool
+) -> None:
+    sockets = [ServerEndpoint.parse(text).socket for text in (one, other)]
+    assert (sockets[0] == sockets[1]) is same
+
+
 @given(st.text(st.sampled_from(":=\\ab0"), max_size=12))
 def test_any_string_is_split_as_twisted_splits_it(text: str) -> None:
     try:

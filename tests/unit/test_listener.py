@@ -18,7 +18,7 @@ from tcpd import listener as listener_module
 from tcpd.endpoint import ServerEndpoint
 from tcpd.errors import StartError, TcpdError
 from tcpd.events import Bus, ListenerChanged
-from tcpd.listener import Listener, server_endpoint
+from tcpd.listener import Door, Listener, server_endpoint
 from tcpd.serving import Serving
 from tcpd.session import Origin
 
@@ -209,8 +209,8 @@ def test_why_an_address_cannot_be_opened(
     monkeypatch.setattr(listener_module, "_first_free_port", lambda: first)
     cause = OSError(error, os.strerror(error))
     house = House(monkeypatch, Scripted(fail(CannotListenError("", 80, cause))))
-    house.listener._endpoints = [
-        (ServerEndpoint.parse(text), house.listener._endpoints[0][1]),
+    house.listener.doors = [
+        Door(ServerEndpoint.parse(text), house.listener.doors[0].endpoint, None),
     ]
     with pytest.raises(StartError) as caught:
         house.listener.startService()

@@ -415,6 +415,81 @@ def test_an_abstract_address_has_no_file(reactor):
     assert repr(port).startswith("<unix port @tcpd-test-")
 
 
+# -- handing on ------------------------------------------------------------------------------
+
+
+def test_a_successor_serves_the_same_socket_and_nobody_is_turned_away(reactor):
+    old, new = Gate(), Gate()
+    port = listen(reactor, old)
+    clients = [connect(port)]
+    heir = port.successor(new)
+    clients.append(connect(port))
+    assert heir.getHost() == port.getHost()
+    port.bequeath(heir)
+    port.stopListening()
+    clients.append(connect(heir))
+    reactor.turn(3)
+    clients.append(connect(heir))
+    reactor.turn(3)
+    assert (len(old.accepted), len(new.accepted)) == (0, 4)
+    for client in clients:
+        client.close()
+
+
+def test_a_successor_that_comes_to_nothing_leaves_the_port_as_it_was(reactor):
+    old = Gate()
+    port = listen(reactor, old)
+    heir = port.successor(Gate())
+    heir.stopListening()
+    with connect(port):
+        reactor.turn(3)
+    assert len(old.accepted) == 1
+
+
+def test_a_factory_that_fails_at_the_start_becomes_no_successor(reactor):
+    port = listen(reactor, Gate())
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(RuntimeError, match="not today"):
+        port.successor(Unready())
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert port.connected
+
+
+def test_a_sockets_file_and_lock_go_with_the_successor(reactor, tmp_path):
+    port = listen_unix(reactor, tmp_path / "s", wantPID=True)
+    heir = port.successor(Quiet())
+    port.bequeath(heir)
+    port.stopListening()
+    reactor.advance(0)
+    assert sorted(os.listdir(tmp_path)) == ["s", "s.lock"]
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "s"))
+    heir.stopListening()
+    reactor.advance(0)
+    assert os.listdir(tmp_path) == []
+
+
+def test_who_waits_in_the_backlog_is_accepted_before_a_port_closes(reactor):
+    gate = Gate()
+    port = listen(reactor, gate)
+    with connect(port), connect(port):
+        port.accept_waiting()
+        assert len(gate.accepted) == 2
+        port.hold("full")
+        with connect(port):
+            port.accept_waiting()
+        assert len(gate.accepted) == 2
+
+
+def test_tls_can_be_switched_off_again(reactor):
+    port = listen(reactor, Gate())
+    plain = port.server_class
+    port.secure(mock.Mock())
+    assert port.server_class is not plain
+    port.secure(None)
+    assert (port.server_class, port.tls) == (plain, None)
+
+
 # -- the facade ------------------------------------------------------------------------------
 
 
