@@ -15,25 +15,21 @@ Rules:
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import importlib.util
 import inspect
-import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Factory
 
-from tcpd.errors import ConfigError, HandlerError, did_you_mean
+from tcpd.errors import ConfigError, HandlerError
 from tcpd.escape import escape_text
 from tcpd.fields import Place, build_partly
+from tcpd.loading import Loader, told
 
 ENTRY_POINT_GROUP = "tcpd.handlers"
 
@@ -73,7 +69,7 @@ class HandlerClass:
             return self._make()
         except Exception as error:
             raise HandlerError(
-                f"the handler {self.name!r} can't be made: {_told(error)}"
+                f"the handler {self.name!r} can't be made: {told(error, __file__)}"
             ) from error
 
 
@@ -97,26 +93,14 @@ def find(name: str, base: Path | None = None) -> HandlerClass:
     Raises:
         HandlerError: there is none, or it failed to load; the text says which and why.
     """
-    target, colon, attribute = name.rpartition(":")
-    if colon:
-        if not target or not attribute:
-            raise HandlerError(
-                f"{name!r} isn't a handler's name; write 'module:Class' or 'path/to/file.py:Class'"
-            )
-        if target.endswith(".py"):
-            return _handler(name, _attribute(_load_file(name, target, base), attribute, name))
-        return _handler(name, _attribute(_import(name, target), attribute, name))
+    if ":" in name:
+        return _handler(name, _loader.load(name, base))
     if name in BUILT_IN:
         return find_built_in(name)
     plugins = _plugins()
     if name in plugins:
         return _load_plugin(name, plugins[name])
-    known = sorted({*BUILT_IN, *plugins})
-    hint = did_you_mean(name, known)
-    if name.endswith(".py"):
-        raise HandlerError(f"no handler {name!r}; which class in it? write '{name}:Class'")
-    others = f"known are {', '.join(known)}; 'module:Class' and 'file.py:Class' work too"
-    raise HandlerError(f"no handler {name!r}; {hint + ' ' if hint else ''}{others}")
+    raise _loader.no_such(name, sorted({*BUILT_IN, *plugins}))
 
 
 def build_handler(
@@ -166,7 +150,9 @@ def build_handler(
     try:
         factory = build_partly(found.options, options, options_at, problems)
     except Exception as error:  # the handler's own checks of its options: anybody's code
-        problem = f"the handler {name!r} failed on its options: {escape_text(_told(error), 300)}"
+        problem = (
+            f"the handler {name!r} failed on its options: {escape_text(told(error, __file__), 300)}"
+        )
         problems.append(options_at.error(problem))
         return None
     if factory is not None and hasattr(factory, "use_handlers"):
@@ -181,10 +167,8 @@ def build_handler(
 
 def find_built_in(name: str) -> HandlerClass:
     """Return a built-in handler."""
-    module, _, attribute = BUILT_IN[name].partition(":")
-    return dataclasses.replace(
-        _handler(BUILT_IN[name], _attribute(_import(name, module), attribute, name)), name=name
-    )
+    found = _loader.load_built_in(name, BUILT_IN[name])
+    return dataclasses.replace(_handler(BUILT_IN[name], found), name=name)
 
 
 def list_handlers() -> Iterator[Listed]:
@@ -217,73 +201,7 @@ def _plugins() -> dict[str, EntryPoint]:
 
 
 def _load_plugin(name: str, entry: EntryPoint) -> HandlerClass:
-    found = _guarded(f"the plugin {name!r} ({entry.value})", entry.load)
-    return _handler(name, found)
-
-
-def _import(name: str, module: str) -> ModuleType:
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does; `twistd` alone does not
-    found: ModuleType = _guarded(f"the handler {name!r}", lambda: importlib.import_module(module))
-    return found
-
-
-def _load_file(name: str, file: str, base: Path | None) -> ModuleType:
-    path = (base or Path.cwd()) / Path(file).expanduser()
-    if not path.is_file():
-        raise HandlerError(f"the handler {name!r} can't be loaded: there is no file {str(path)!r}")
-    # The module bears the file's name, so that its loggers do; the directory is importable, as it
-    # is for `python file.py`.
-    module_name = path.stem if path.stem.isidentifier() else "tcpd_handler_file"
-    if module_name in sys.modules and getattr(sys.modules[module_name], "__file__", "") != str(
-        path
-    ):
-        module_name = f"tcpd_handler_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise HandlerError(
-            f"the handler {name!r} can't be loaded: {str(path)!r} isn't a Python file"
-        )
-    module = importlib.util.module_from_spec(spec)
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
-    sys.modules[module_name] = module  # dataclasses look their module up there
-    loader = spec.loader
-    _guarded(f"the handler {name!r}", lambda: loader.exec_module(module))
-    return module
-
-
-def _guarded(what: str, load: Callable[[], Any]) -> Any:
-    """Call `load`; whatever it raises becomes a HandlerError with the reason and its place."""
-    try:
-        return load()
-    except (Exception, SystemExit) as error:
-        raise HandlerError(f"{what} failed to import: {_told(error)}") from error
-
-
-def _told(error: BaseException) -> str:
-    """Return an error in one line, with the file and line it comes from, if that is not ours."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    if isinstance(error, SyntaxError):
-        return text
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
-    frames = [f for f in frames if "importlib" not in f.filename]
-    return f"{text} ({frames[-1].filename}:{frames[-1].lineno})" if frames else text
-
-
-def _attribute(module: ModuleType, attribute: str, name: str) -> Any:
-    try:
-        return getattr(module, attribute)
-    except AttributeError:
-        public = [n for n, value in vars(module).items() if _is_handler(value) and n[0] != "_"]
-        own = [
-            n for n in public if getattr(getattr(module, n), "__module__", "") == module.__name__
-        ]
-        has = f"it has {', '.join(own)}" if own else "there is no handler in it"
-        hint = did_you_mean(attribute, own) or has
-        raise HandlerError(
-            f"the handler {name!r} can't be found: {module.__name__} has no {attribute!r}; {hint}"
-        ) from None
+    return _handler(name, _loader.load_plugin(name, entry))
 
 
 def _is_factory(found: Any) -> bool:
@@ -292,6 +210,9 @@ def _is_factory(found: Any) -> bool:
 
 def _is_handler(found: Any) -> bool:
     return _is_factory(found) or (inspect.isclass(found) and IProtocol.implementedBy(found))
+
+
+_loader = Loader(kind="handler", error=HandlerError, is_one=_is_handler)
 
 
 def _factory_for(protocol: type[Any]) -> Any:

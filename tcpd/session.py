@@ -35,7 +35,8 @@ _INTERNET = (IPv4Address, IPv6Address)
 _STOP_LOOKS_LIKE = ("lost", "handler-closed")
 
 # Session ids are unique across restarts, so that records of several runs can be joined.
-_run = os.urandom(4).hex()
+RUN = os.urandom(4).hex()
+"""This run of tcpd, in the ids of its sessions and in the records of events."""
 _numbers = itertools.count(1)
 
 
@@ -125,7 +126,7 @@ class Session:
     @property
     def id(self) -> str:
         """The session's name in every record, unique across restarts."""
-        return f"{_run}-{self.number}"
+        return f"{RUN}-{self.number}"
 
     @property
     def listener(self) -> str:

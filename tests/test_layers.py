@@ -22,7 +22,7 @@ PLUGIN = ROOT / "twisted" / "plugins" / "tcpd_plugin.py"
 FOUNDATION = {
     *("errors", "escape", "units", "wording", "place", "scalars", "fields"),
     *("toml_lines", "toml_file"),
-    "event_names",
+    *("event_names", "loading"),
     *("endpoint_kinds", "endpoint", "endpoint_plugins"),
 }
 # A name stands for a module or a package with all that is in it.

@@ -67,7 +67,7 @@ def test_ids_are_unique_in_a_process() -> None:
 
 
 def test_ids_are_unique_across_processes() -> None:
-    program = "import tcpd.session as s; print(s._run)"
+    program = "import tcpd.session as s; print(s.RUN)"
     runs = {
         subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout
         for _ in range(2)
