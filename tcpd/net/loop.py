@@ -30,6 +30,9 @@ class Loop(Protocol):
     def flush_later(self, transport: Flushable, /) -> object:
         """Have the transport's gathered writes sent before the loop sleeps."""
 
+    def forget(self, transport: Flushable, /) -> None:
+        """Watch a transport no more, neither for reading nor for writing."""
+
 
 class ForeignLoop:
     """A reactor that is not tcpd's, seen as a `Loop`."""
@@ -48,6 +51,11 @@ class ForeignLoop:
     def flush_later(self, transport: Flushable, /) -> None:
         """Gather as Twisted does: `doWrite` sends everything when the socket is writable."""
         transport.startWriting()
+
+    def forget(self, transport: Any, /) -> None:
+        """Watch a transport no more."""
+        self._reactor.removeReader(transport)
+        self._reactor.removeWriter(transport)
 
 
 _foreign: WeakKeyDictionary[Any, ForeignLoop] = WeakKeyDictionary()

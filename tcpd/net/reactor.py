@@ -19,7 +19,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from select import EPOLLIN
+from select import EPOLLIN, EPOLLOUT
 from time import monotonic
 from typing import Any
 
@@ -37,6 +37,8 @@ from tcpd.net.network import StreamReactor
 # Events taken in one turn; the rest stay in the kernel's list. A turn must not keep timers waiting.
 MAX_EVENTS = 1024
 
+
+_EITHER = EPOLLIN | EPOLLOUT
 
 _DONE = Failure(CONNECTION_DONE)
 _KNOWN = {ConnectionDone: _DONE, ConnectionLost: Failure(CONNECTION_LOST)}
@@ -144,7 +146,8 @@ class EPollReactor(StreamReactor, epollreactor.EPollReactor):
                 lazy.serving = selectable
                 try:
                     kind: type = selectable.__class__
-                    if event == EPOLLIN and kind in lean:
+                    # Readable and nothing else; or readable and at its end, which reading tells.
+                    if (event == EPOLLIN or event & _EITHER == EPOLLIN) and kind in lean:
                         why = selectable.doRead()  # of a fresh one: there is nothing to read
                         if why is not None:
                             self._disconnectSelectable(selectable, why, True)
@@ -157,6 +160,28 @@ class EPollReactor(StreamReactor, epollreactor.EPollReactor):
             del contexts[depth:]
 
     doIteration = doPoll  # noqa: N815
+
+    def addReader(self, reader: Any) -> None:
+        """Watch for what can be read; a connection of ours that is new, by the shortest way."""
+        descriptor = reader.fileno()
+        if descriptor in self._selectables or reader.__class__ not in LEAN_KINDS:
+            super().addReader(reader)
+            return
+        self._poller.register(descriptor, EPOLLIN)
+        self._reads.add(descriptor)
+        self._selectables[descriptor] = reader
+        self._fresh.add(descriptor)
+
+    def forget(self, transport: Any) -> None:
+        """Watch a connection of ours no more, neither for reading nor for writing."""
+        descriptor = transport.fileno()
+        if descriptor < 0 or descriptor in self._writes:
+            self.removeReader(transport)
+            self.removeWriter(transport)
+        elif descriptor in self._reads:
+            self._poller.unregister(descriptor)
+            self._reads.remove(descriptor)
+            del self._selectables[descriptor]
 
     def _add(  # noqa: PLR0917
         self, xer: Any, primary: Any, other: Any, selectables: Any, event: int, antievent: int

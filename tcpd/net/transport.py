@@ -32,7 +32,6 @@ import socket
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, cast
 
-from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
@@ -344,7 +343,7 @@ class StreamTransport(HotPath):
 
     def connectionLost(self, reason: Failure) -> None:
         """End the session: once, whatever calls it and however often."""
-        if "socket" not in self.__dict__:
+        if not hasattr(self, "socket"):
             return
         if not self.close_cause:
             finished = self._peer_finished
@@ -359,7 +358,9 @@ class StreamTransport(HotPath):
             self._grace_call.cancel()
             self._grace_call = None
         producer, self.producer = self.producer, None
-        FileDescriptor.connectionLost(self, reason)
+        self.disconnected = 1
+        self.connected = 0
+        self._loop.forget(self)
         self._tempDataBuffer = []
         self._tempDataLen = 0
         self.dataBuffer = b""
@@ -369,7 +370,9 @@ class StreamTransport(HotPath):
         orderly = self.close_cause not in _NOT_ORDERLY
         orderly = orderly and not isinstance(reason.value, ConnectionAborted)
         lingering = orderly and not self._peer_finished and self._lingers(reason)
-        if not lingering:
+        if self.close_cause == "peer-reset":
+            self.socket.close()  # the kernel is done with it
+        elif not lingering:
             self._closeSocket(orderly)
         protocol = self.protocol
         del self.protocol, self.socket, self.fileno

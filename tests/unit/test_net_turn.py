@@ -97,3 +97,48 @@ def test_an_event_of_a_closed_connection_does_not_hit_the_next_with_its_number(r
             assert newcomer.heard == b"hello"
             turn(reactor, (number, EPOLLHUP))
             assert newcomer.reason is not None
+
+
+def guest_of(reactor, house):
+    """Let somebody connect; gives their socket and their session's protocol."""
+    port = reactor.listenTCP(0, house, interface="127.0.0.1")
+    peer = socket.create_connection(("127.0.0.1", port.getHost().port))
+    turn(reactor, (port.fileno(), EPOLLIN))
+    return peer, house.guests[0]
+
+
+def test_what_a_peer_sent_before_its_reset_is_heard(reactor):
+    peer, guest = guest_of(reactor, House())
+    number = guest.transport.fileno()
+    with peer:
+        peer.sendall(b"last words")
+    turn(reactor, (number, EPOLLIN | EPOLLERR | EPOLLHUP))
+    assert guest.heard == b"last words"
+    assert guest.reason is None
+    turn(reactor, (number, EPOLLIN | EPOLLERR | EPOLLHUP))
+    assert guest.reason is not None
+
+
+@pytest.mark.parametrize("writing", [False, True])
+@pytest.mark.parametrize("reading", [False, True])
+def test_nothing_of_a_connection_stays_behind_when_it_ends(reactor, reading, writing):
+    peer, guest = guest_of(reactor, House())
+    transport, number = guest.transport, guest.transport.fileno()
+    if writing:
+        transport.startWriting()
+    if not reading:
+        transport.stopReading()
+    with peer:
+        transport.connectionLost(Failure(ConnectionDone()))
+    assert transport not in reactor.getReaders() + reactor.getWriters()
+    assert number not in reactor._selectables
+
+
+def test_a_reader_added_twice_is_watched_once(reactor):
+    peer, guest = guest_of(reactor, House())
+    with peer:
+        guest.transport.startReading()
+        guest.transport.startWriting()
+        guest.transport.startReading()
+        assert reactor.getReaders().count(guest.transport) == 1
+        assert reactor.getWriters() == [guest.transport]
