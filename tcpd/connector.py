@@ -39,7 +39,7 @@ from tcpd.escape import escape_text
 from tcpd.events import Bus, ConnectorChanged
 from tcpd.net.network import Network
 from tcpd.net.tls import ClientTLS
-from tcpd.serving import Arrival, Serving
+from tcpd.serving import Arrival, Serving, Terms
 from tcpd.session import Origin, Session
 from tcpd.units import format_duration
 
@@ -101,10 +101,13 @@ class Connector(ClientService):
         self._connected_at = 0.0
         self._giving_up: Any = None
         self._amid = False
+        self._handler_runs = False
+        self._network: Network | None = None
         if isinstance(endpoint, str):
             target = ClientEndpoint.parse(endpoint)
             self._target = target.address
-            endpoint = client_endpoint(reactor, target, tls)
+            self._network = Network(reactor, client_tls=_own_tls(target) or tls)
+            endpoint = client_endpoint(self._network, target)
         else:
             self._target = escape_text(repr(endpoint), limit=100)
         origin = Origin(
@@ -133,10 +136,40 @@ class Connector(ClientService):
         if self.running:
             return
         self.failures = self._row = 0
-        # Held until the end, lest a plain factory starts and stops, and says so, at each try.
-        self._serving.doStart()
+        self.start_handler()
         self._change("connecting", f"connects to {self._target}")
         super().startService()
+
+    def start_handler(self) -> None:
+        """Start the handler, which runs until the service stops; done before it begins to connect.
+
+        Raises:
+            StartError: the handler fails to start.
+        """
+        if not self._handler_runs:
+            # Held until the end, lest a plain factory starts and stops, and says so, at each try.
+            self._serving.doStart()
+            self._handler_runs = True
+
+    def stop_handler(self) -> None:
+        """Stop the handler of a service that doesn't run, once its last session has ended."""
+        if self._handler_runs:
+            self._handler_runs = False
+            self._serving.doStop()
+
+    def change(self, reconnect: Reconnect, terms: Terms | None = None) -> None:
+        """Have other pauses between tries, and other terms for connections to come.
+
+        The connection that there is stays as it is.
+        """
+        self._reconnect = reconnect
+        if terms is not None:
+            self._serving.change(terms)
+
+    def renew_tls(self, fresh: Connector) -> None:
+        """Take over the TLS of another connector to the same place, which has just read it."""
+        if self._network is not None and fresh._network is not None:
+            self._network.client_tls = fresh._network.client_tls
 
     def stopService(self) -> Deferred[None]:
         """Close the connection, or stop trying.
@@ -157,7 +190,7 @@ class Connector(ClientService):
         return self._outside(super().stopService()).addBoth(self._stopped)
 
     def _stopped(self, result: Any) -> Any:
-        self._serving.doStop()
+        self.stop_handler()
         return result
 
     def _outside(self, result: Deferred[T]) -> Deferred[T]:
@@ -277,30 +310,16 @@ def pause(reconnect: Reconnect, attempt: int, chance: float) -> float:
     return wait * (1 + reconnect.jitter * chance)
 
 
-def client_endpoint(
-    reactor: Any, target: ClientEndpoint, tls: ClientTLS | None
-) -> IStreamClientEndpoint:
+def client_endpoint(network: Network, target: ClientEndpoint) -> IStreamClientEndpoint:
     """Return the endpoint that a string describes, with our own transports.
 
     Args:
-        reactor: the reactor.
+        network: what connects; its `client_tls` is that of each connection to come.
         target: one of Twisted's client endpoint strings, parsed.
-        tls: TLS for its connections, or None; a `tls:` or `ssl:` string brings its own.
 
     Raises:
-        TcpdError: a certificate or key that the string names can't be used, or no installed
-            package knows this kind of endpoint.
+        TcpdError: no installed package knows this kind of endpoint.
     """
-    if target.tls is not None:
-        says = target.tls
-        tls = ClientTLS(
-            says.server_name or "",
-            cafile=says.authorities,
-            verify=says.server_name is not None,
-            certificate=says.certificate,
-            key=says.key,
-        )
-    network = Network(reactor, client_tls=tls)
     if target.known and target.host is not None and target.port is not None:
         # By name, over IPv4 and IPv6 alike, as Twisted's own `tls:` does it.
         bind = target.options.get("bindAddress")
@@ -317,6 +336,24 @@ def client_endpoint(
         why = str(error) if isinstance(error, ValueError) else repr(error)
         raise TcpdError(f"{target.text!r} isn't a valid endpoint: {why}") from error
     return endpoint
+
+
+def _own_tls(target: ClientEndpoint) -> ClientTLS | None:
+    """Return the TLS that a `tls:` or `ssl:` string brings along.
+
+    Raises:
+        TcpdError: a certificate or key that it names can't be used.
+    """
+    says = target.tls
+    if says is None:
+        return None
+    return ClientTLS(
+        says.server_name or "",
+        cafile=says.authorities,
+        verify=says.server_name is not None,
+        certificate=says.certificate,
+        key=says.key,
+    )
 
 
 class _Handover(Serving):

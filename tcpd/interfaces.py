@@ -2,7 +2,8 @@
 
 A handler is any Twisted protocol factory (`twisted.internet.interfaces.IProtocolFactory`); it needs
 nothing from here. A factory that wants to know more about each connection provides
-`ISessionFactory`; one that stands before another handler provides `IHandlerUser`.
+`ISessionFactory`; one that stands before another handler provides `IHandlerUser`; one that reads
+files provides `IReadsFiles`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IProtocol
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 from tcpd.session import Session
 
@@ -48,3 +49,26 @@ class IHandlerUser(Interface):
 
     def use_handlers(make: HandlerMaker) -> None:  # noqa: N805  (zope: no self)
         """Make the other handlers; called once, when the options were read and are right."""
+
+
+class IReadsFiles(Interface):
+    """A handler that is made of more than its options: of what it has read from files.
+
+    A reload keeps a handler whose name and options say the same as before, with all that it
+    remembers. This one is made anew if what it reads has changed.
+    """
+
+    what_was_read = Attribute(
+        """What was read when the handler was made. It is compared with that of a handler made of
+        the same options at a reload; if they are equal, the handler that there is goes on."""
+    )
+
+
+def made_of(factory: Any) -> tuple[object, ...]:
+    """Return what a handler is made of, besides its name and options, to compare it with another.
+
+    Its class, its protocol's class, and what it has read: a file of Python that has changed gives
+    other classes of the same names.
+    """
+    protocol = getattr(factory, "protocol", None)
+    return type(factory), protocol, getattr(factory, "what_was_read", None)

@@ -1,7 +1,10 @@
 """Code that a configuration names: `package.module:Class`, or `path/to/file.py:Class`.
 
-Rule: whatever somebody else's code raises when it is imported becomes a `TcpdError` of the caller's
-kind, with the reason in one line and its place.
+Rules:
+- Whatever somebody else's code raises when it is imported becomes a `TcpdError` of the caller's
+  kind, with the reason in one line and its place.
+- A file is executed once, and again when it is asked for after what stands in it has changed.
+  Modules are imported once, as everywhere in Python.
 """
 
 from __future__ import annotations
@@ -10,11 +13,14 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from tcpd.errors import TcpdError, did_you_mean
@@ -80,25 +86,36 @@ class Loader:
         return found
 
     def _load_file(self, name: str, file: str, base: Path | None) -> ModuleType:
-        path = (base or Path.cwd()) / Path(file).expanduser()
+        path = ((base or Path.cwd()) / Path(file).expanduser()).absolute()
         cannot = f"the {self.kind} {name!r} can't be loaded"
         if not path.is_file():
             raise self.error(f"{cannot}: there is no file {str(path)!r}")
+        try:
+            source = path.read_bytes()
+        except OSError as error:
+            problem = f"{str(path)!r} can't be read: {error.strerror}"
+            raise self.error(f"{cannot}: {problem}") from None
+        known = _files.get(path)
+        if known is not None and known[0] == source:
+            return known[1]
         # The module bears the file's name, so that its loggers do; the directory is importable, as
         # it is for `python file.py`.
         module_name = path.stem if path.stem.isidentifier() else f"tcpd_{self.kind}_file"
         there = sys.modules.get(module_name)
         if there is not None and getattr(there, "__file__", "") != str(path):
             module_name = f"tcpd_{self.kind}_{path.stem}"
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        if spec is None or spec.loader is None:
+        loader = SourceFileLoader(module_name, str(path))
+        spec = importlib.util.spec_from_file_location(module_name, path, loader=loader)
+        if spec is None:
             raise self.error(f"{cannot}: {str(path)!r} isn't a Python file")
         module = importlib.util.module_from_spec(spec)
         if str(path.parent) not in sys.path:
             sys.path.append(str(path.parent))
-        sys.modules[module_name] = module  # dataclasses look their module up there
-        loader = spec.loader
-        self._guarded(f"the {self.kind} {name!r}", lambda: loader.exec_module(module))
+        with _known_as(module_name, module):
+            # Not by way of Python's cache, which takes a change within a second for none.
+            code = partial(loader.source_to_code, source, str(path))
+            self._guarded(f"the {self.kind} {name!r}", lambda: _execute(code(), module))
+        _files[path] = source, module
         return module
 
     def _guarded(self, what: str, load: Callable[[], Any]) -> Any:
@@ -124,6 +141,28 @@ class Loader:
                 f"the {self.kind} {name!r} can't be found: {module.__name__} has no"
                 f" {attribute!r}; {hint}"
             ) from None
+
+
+# What was loaded from files: their content, and the module that came of it.
+_files: dict[Path, tuple[bytes, ModuleType]] = {}
+
+
+def _execute(code: CodeType, module: ModuleType) -> None:
+    exec(code, vars(module))  # noqa: S102  (the operator's own file, which was named for this)
+
+
+@contextmanager
+def _known_as(name: str, module: ModuleType) -> Iterator[None]:
+    """Have a module in `sys.modules`, where dataclasses look theirs up; not if it fails to load."""
+    before = sys.modules.get(name)
+    sys.modules[name] = module
+    try:
+        yield
+    except BaseException:
+        del sys.modules[name]
+        if before is not None:
+            sys.modules[name] = before
+        raise
 
 
 def told(error: BaseException, *callers: str) -> str:

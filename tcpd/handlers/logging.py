@@ -38,7 +38,7 @@ from tcpd.handlers.recording import (
     peer_of,
     stop_line,
 )
-from tcpd.interfaces import HandlerMaker, IHandlerUser, ISessionFactory
+from tcpd.interfaces import HandlerMaker, IHandlerUser, IReadsFiles, ISessionFactory, made_of
 from tcpd.scalars import HandlerName
 from tcpd.session import Session, address_and_port
 from tcpd.units import ByteSize
@@ -56,7 +56,7 @@ Tap = Callable[[str, bytes], object]
 _numbers = itertools.count(1)
 
 
-@implementer(ISessionFactory, IHandlerUser)
+@implementer(ISessionFactory, IHandlerUser, IReadsFiles)
 @dataclass
 class Logging(Factory[Any]):
     """Record what each peer sends, and what a handler behind it answers."""
@@ -110,6 +110,11 @@ class Logging(Factory[Any]):
         """Make the handler that answers."""
         if self.then is not None:
             self._next = make("then", self.then, "then_options", self.then_options)
+
+    @property
+    def what_was_read(self) -> tuple[object, ...]:
+        """What the handler that answers is made of."""
+        return made_of(self._next)
 
     def startFactory(self) -> None:
         """Start the handler that answers."""

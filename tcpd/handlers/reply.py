@@ -24,13 +24,13 @@ from tcpd.handlers.reply_rules.loading import RulesRead, read_rules
 from tcpd.handlers.reply_rules.model import Response, Rule
 from tcpd.handlers.reply_rules.protocol import ReplyProtocol
 from tcpd.handlers.reply_rules.script import Source, compile_script
-from tcpd.interfaces import ISessionFactory
+from tcpd.interfaces import IReadsFiles, ISessionFactory
 from tcpd.session import Session
 from tcpd.toml_file import TomlFile
 from tcpd.units import ByteSize
 
 
-@implementer(ISessionFactory)
+@implementer(ISessionFactory, IReadsFiles)
 @dataclass
 class Reply(Factory[ReplyProtocol]):
     """Answer what a peer sends by rules: a TCP test double without code."""
@@ -86,6 +86,7 @@ class Reply(Factory[ReplyProtocol]):
     def _compile(self) -> Script:
         rules = self.rules
         read = read_rules(rules) if isinstance(rules, Path) else RulesRead(rules=rules, unknown=())
+        self.what_was_read = read.rules
         if not rules and self.default is None and self.greeting is None:
             hint = "give it 'rules', a 'default' or a 'greeting', as in default = \"Hello!\""
             raise FieldError((), "'reply' would never say anything", hint)

@@ -24,12 +24,17 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from tcpd.admission.deadlines import ConnectorDeadlines
 from tcpd.config.schema import Reconnect
 from tcpd.connector import Connector, _Tries, client_endpoint, pause
 from tcpd.endpoint import ClientEndpoint
 from tcpd.errors import StartError, TcpdError
 from tcpd.events import Bus, ConnectorChanged, SessionClosed, SessionOpened
+from tcpd.handler_life import HandlerLife
+from tcpd.net.network import Network
 from tcpd.net.tls_transport import HandshakeError
+from tcpd.serving import Terms
+from tcpd.session import Origin
 from tcpd.units import Seconds
 
 STEADY = Reconnect(initial=Seconds(1), max=Seconds(8), factor=2.0, jitter=0.0)
@@ -395,6 +400,49 @@ def test_the_factory_starts_and_stops_with_the_service_not_with_each_try() -> No
     assert Loud.told == ["start", "stop"]
 
 
+def test_other_pauses_and_terms_leave_the_connection_alone() -> None:
+    house = House()
+    serving = house.connector.serving
+    lose = house.endpoint.accept()
+    (session,) = serving.origin.sessions.values()
+    origin = Origin(
+        name="uplink", handler="Quiet", role="connector", bus=house.bus, clock=house.clock
+    )
+    deadlines = ConnectorDeadlines(lifetime=Seconds(9))
+    terms = Terms(origin, serving.factory, deadlines, HandlerLife(serving.factory, "Quiet"))
+    house.connector.change(replace(STEADY, initial=Seconds(5)), terms)
+    assert house.connector.state == "connected"
+    assert [(lot, [*sessions]) for lot, sessions in serving.lots()] == [
+        (deadlines, []),
+        (None, [session]),
+    ]
+    lose()
+    assert house.next_pause() == 5
+    house.endpoint.accept()
+    assert len(origin.sessions) == 1
+
+
+def test_a_handler_may_be_started_before_the_service_and_stopped_without_it() -> None:
+    told = []
+
+    class Loud(Quiet):
+        def startFactory(self):
+            told.append("start")
+
+        def stopFactory(self):
+            told.append("stop")
+
+    connector = Connector(Clock(), Scripted(), Loud())
+    connector.start_handler()
+    connector.start_handler()
+    connector.stop_handler()
+    connector.stop_handler()
+    assert told == ["start", "stop"]
+    connector.start_handler()
+    connector.startService()
+    assert told == ["start", "stop", "start"]
+
+
 def test_a_handler_that_fails_to_start_is_told_and_nothing_is_tried() -> None:
     class Broken(Quiet):
         def startFactory(self):
@@ -476,7 +524,7 @@ def test_what_no_package_can_make_is_an_error(text: str) -> None:
     from twisted.internet import reactor
 
     with pytest.raises(TcpdError, match=rf"^'{text}' isn't a valid endpoint: .*nosuch"):
-        client_endpoint(reactor, ClientEndpoint.parse(text), None)
+        client_endpoint(Network(reactor), ClientEndpoint.parse(text))
 
 
 def test_a_string_that_is_no_endpoint_says_what_would_be_right() -> None:
