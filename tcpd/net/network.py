@@ -20,6 +20,7 @@ from zope.interface import directlyProvides, providedBy
 
 from tcpd.errors import TcpdError
 from tcpd.net.port import BACKLOG, TWISTED_BACKLOG, Port
+from tcpd.net.proxy_sender import HeaderSender
 from tcpd.net.sockets import Connector, Server, UNIXConnector, UNIXServer
 from tcpd.net.tls import ClientTLS, ServerTLS
 from tcpd.net.unix_port import UNIXPort
@@ -33,6 +34,8 @@ class StreamReactor:
 
     server_tls: ServerTLS | None = None
     client_tls: ClientTLS | None = None
+    server_header = False
+    client_header: HeaderSender | None = None
 
     def _real_reactor(self) -> Any:
         return self
@@ -69,6 +72,8 @@ class StreamReactor:
     def _listen(self, port: Any) -> Any:
         if self.server_tls is not None:
             port.secure(self.server_tls)
+        if self.server_header:
+            port.expect_header()
         port.startListening()
         return port
 
@@ -93,6 +98,7 @@ class StreamReactor:
         """Connect to a TCP port; gives the connector."""
         connector = Connector(host, port, factory, timeout, bindAddress, self._real_reactor())
         connector.tls = self.client_tls
+        connector.header = self.client_header
         connector.connect()
         return connector
 
@@ -102,6 +108,7 @@ class StreamReactor:
         """Connect to a UNIX socket; gives the connector."""
         connector = UNIXConnector(address, factory, timeout, self._real_reactor(), checkPID)
         connector.tls = self.client_tls
+        connector.header = self.client_header
         connector.connect()
         return connector
 
@@ -113,6 +120,8 @@ class Network(StreamReactor):
         reactor: the reactor that does everything else.
         server_tls: with it, what listens speaks TLS.
         client_tls: with it, what connects speaks TLS.
+        server_header: whether what is accepted begins with a PROXY header.
+        client_header: with it, what connects sends a PROXY header first.
 
     Raises:
         TcpdError: the reactor can't watch descriptors.
@@ -123,6 +132,9 @@ class Network(StreamReactor):
         reactor: Any,
         server_tls: ServerTLS | None = None,
         client_tls: ClientTLS | None = None,
+        *,
+        server_header: bool = False,
+        client_header: HeaderSender | None = None,
     ) -> None:
         real = reactor._real_reactor() if isinstance(reactor, Network) else reactor
         if not IReactorFDSet.providedBy(real):
@@ -133,6 +145,8 @@ class Network(StreamReactor):
         self._reactor = real
         self.server_tls = server_tls
         self.client_tls = client_tls
+        self.server_header = server_header
+        self.client_header = client_header
         directlyProvides(self, providedBy(real))
 
     def _real_reactor(self) -> Any:

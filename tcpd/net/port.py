@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 from twisted.internet import tcp
 from twisted.internet.error import CannotListenError
@@ -34,8 +34,10 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from tcpd.net.acceptor import Acceptor
 from tcpd.net.listening_socket import ListeningSocket
 from tcpd.net.options import tune
+from tcpd.net.proxy_stage import HeaderStage
 from tcpd.net.sockets import Server, ServerTransport
 from tcpd.net.tls import ServerTLS
 
@@ -65,35 +67,17 @@ _CONNECTION_FAILED = frozenset(
         errno.ETIMEDOUT,
     )
 )
+# Why a connection may end before its session, and what failed then.
+_FAILED_BEFORE = {"tls-failed": "TLS", "proxy-invalid": "a PROXY header"}
 _STARVED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-
-
-@runtime_checkable
-class Acceptor(Protocol):
-    """A factory that decides about a connection itself: tcpd's own listeners."""
-
-    def admits(self, address: IAddress, /) -> bool:
-        """Whether a peer may come in; asked before anything is built. If not, it is closed."""
-
-    def accept(self, transport: ServerTransport, /) -> None:
-        """Take an open connection: set `transport.protocol` and call its `makeConnection`.
-
-        With TLS this comes after the handshake. What it raises aborts the connection.
-        """
-
-    def abandoned(self, transport: ServerTransport, reason: Failure, /) -> None:
-        """A connection that was admitted ended, and nobody else will be told.
-
-        Its handshake failed, or `accept` raised before it had set `transport.observer`.
-        `transport.close_cause` says how it ended; `transport.getPeer()` still answers.
-        """
 
 
 class Port(tcp.Port):
     """A listening TCP socket.
 
     Attributes:
-        tls: with it, every connection is TLS from its first byte.
+        tls: with it, every connection is TLS from its first byte, or from the header on.
+        header_expected: whether every connection begins with a PROXY header.
         hosts: the addresses that connections came in at, by what getsockname(2) says of them. They
             are few, and to make one anew takes longer than to ask the kernel.
     """
@@ -101,6 +85,7 @@ class Port(tcp.Port):
     log: ClassVar[Logger] = Logger()
 
     tls: ServerTLS | None = None
+    header_expected = False
     hosts: dict[Any, IAddress]
     reactor: Any
     factory: Any
@@ -131,6 +116,14 @@ class Port(tcp.Port):
         """Have every connection that is accepted from now on speak TLS, or no TLS any more."""
         self.tls = tls
         self.server_class = type(self).server_class if tls is None else self._tls_class()
+
+    def expect_header(self) -> None:
+        """Have every connection that is accepted from now on begin with a PROXY header.
+
+        None is let in without one. Who may connect at all is for the acceptor to say: whoever may
+        can tell any address for its own.
+        """
+        self.header_expected = True
 
     def _tls_class(self) -> type[ServerTransport]:
         from tcpd.net.tls_transport import TLSServer
@@ -336,7 +329,7 @@ class Port(tcp.Port):
             if not acceptor.admits(peer):
                 sock.close()
                 return
-        elif self.tls is None:
+        elif self.tls is None and not self.header_expected:
             protocol = self.factory.buildProtocol(peer)
             if protocol is None:
                 sock.close()
@@ -345,7 +338,32 @@ class Port(tcp.Port):
         self.sessionno = number + 1
         transport = self.server_class(sock, protocol, address, self, number, self.reactor)
         transport.set_addresses(peer)
-        transport.begin()
+        if self.tls is None and not self.header_expected:
+            transport.begin()
+        else:
+            self._await(transport)
+
+    def _await(self, transport: ServerTransport) -> None:
+        """Have a connection get through its header or its handshake, before its session."""
+        if self.header_expected:
+            HeaderStage(transport)
+        else:
+            transport.enter("handshake")
+        if self._acceptor is not None and not transport.perform(self._acceptor.arriving, transport):
+            return
+        if not self.header_expected and "socket" in transport.__dict__:
+            transport.begin()
+
+    def readmits(self, transport: ServerTransport) -> bool:
+        """Whether a peer may come in, now that its PROXY header has been read."""
+        if self._acceptor is None:
+            return True
+        try:
+            return self._acceptor.identified(transport)
+        except Exception:
+            self.log.failure("{port}: an acceptor failed", port=self)
+            transport.connectionLost(Failure())
+            return False
 
     def open_session(self, transport: ServerTransport) -> bool:
         """Give an open connection its protocol; with TLS, once the handshake is done.
@@ -374,10 +392,11 @@ class Port(tcp.Port):
                 self._acceptor.abandoned(transport, reason)
             except Exception:
                 self.log.failure("{port}: an acceptor failed", port=self)
-        elif transport.close_cause == "tls-failed":
+        elif transport.close_cause in _FAILED_BEFORE:
             self.log.info(
-                "{port}: TLS with {peer} failed: {problem}",
+                "{port}: {what} from {peer} failed: {problem}",
                 port=self,
+                what=_FAILED_BEFORE[transport.close_cause],
                 peer=transport.getPeer(),
                 problem=reason.getErrorMessage(),
             )

@@ -27,6 +27,8 @@ from tcpd.net.options import tune
 from tcpd.net.transport import StreamTransport
 
 if TYPE_CHECKING:
+    from tcpd.net.proxy_facts import ProxyFacts
+    from tcpd.net.proxy_sender import HeaderSender
     from tcpd.net.tls import ClientTLS
 
 
@@ -40,7 +42,12 @@ class ServerTransport(StreamTransport):
 
     Attributes:
         server: the port that accepted it, or None.
+        proxy: what a PROXY header said; None without one.
+        hop: the proxy's own address, if its header told another; else None.
     """
+
+    proxy: ProxyFacts | None = None
+    hop: IAddress | None = None
 
     _addressType: type[IPv4Address] | type[IPv6Address]
     _peer_address: IAddress | None = None
@@ -95,6 +102,27 @@ class ServerTransport(StreamTransport):
         transport.perform(protocol.makeConnection, transport)
         return transport
 
+    def enter(self, stage: str) -> None:
+        """Note what the connection waits for from now on, before it is open."""
+        self.stage = stage
+        self.stage_since = self._loop.now
+
+    def identify(self, facts: ProxyFacts) -> None:
+        """Begin, with what a PROXY header has told, if the port lets its peer in."""
+        self.proxy = facts
+        if facts.source is not None:
+            self.hop = self.getPeer()
+            self.hostname = getattr(facts.source, "host", "")
+            self.set_addresses(facts.source, facts.destination)
+        self.stage = ""
+        self.last_read = self.last_write = self._loop.now
+        if self.server.readmits(self):
+            self.begin()
+        elif "socket" in self.__dict__:
+            self._opened = True  # whoever refused it knows, and nobody else waits for it
+            self._blame("refused")
+            self.connectionLost(Failure(CONNECTION_DONE))
+
     def begin(self) -> None:
         """Start the session: have the port give this transport its protocol."""
         if self.server.open_session(self):
@@ -124,6 +152,8 @@ class ServerTransport(StreamTransport):
         return self._peer_address or super().getPeer()
 
     def _closed(self, reason: Failure) -> None:
+        if self.stage:
+            self.__dict__.pop("doRead", None)  # what stood in for it holds on to us
         unheard = self.observer is None and not self._opened
         super()._closed(reason)
         if unheard and self.server is not None:
@@ -159,7 +189,21 @@ class ClientTransport(StreamTransport):
     def _connectDone(self) -> None:
         self.last_read = self.last_write = self._loop.now
         tune(self.socket)
-        self.begin()
+        if self.connector.header is None or self._send_header(self.connector.header):
+            self.begin()
+
+    def _send_header(self, sender: HeaderSender) -> bool:
+        """Send a PROXY header, before all else; it fits the empty buffer of a new connection."""
+        header = sender.header(self)
+        try:
+            sent = self.socket.send(header)
+        except OSError as error:
+            self.failIfNotConnected(ConnectError(error.errno, error.strerror))  # type: ignore[attr-defined]
+            return False
+        if sent < len(header):
+            self.failIfNotConnected(ConnectError(string="the PROXY header didn't fit"))  # type: ignore[attr-defined]
+            return False
+        return True
 
     def begin(self) -> None:
         """Start the session: have the connector's factory build the protocol."""
@@ -203,9 +247,10 @@ class Client(ClientTransport, tcp.Client):
 
 
 class Connector(tcp.Connector):
-    """What dials one TCP address, with TLS or without."""
+    """What dials one TCP address, with TLS or without, and a PROXY header first if it is asked."""
 
     tls: ClientTLS | None = None
+    header: HeaderSender | None = None
 
     def _makeTransport(self) -> tcp.Client:
         if self.tls is not None:
@@ -282,9 +327,10 @@ class UNIXClient(UNIXTransport, ClientTransport, unix.Client):
 
 
 class UNIXConnector(unix.Connector):
-    """What dials one UNIX socket, with TLS or without."""
+    """What dials one UNIX socket, with TLS or without, and a PROXY header first if it is asked."""
 
     tls: ClientTLS | None = None
+    header: HeaderSender | None = None
 
     def _makeTransport(self) -> Any:
         if self.tls is not None:

@@ -78,6 +78,7 @@ class TLSTransport(StreamTransport):
 
     def begin(self) -> None:
         """Start the handshake; the session starts when it is done."""
+        self.stage, self.stage_since = "handshake", self._loop.now
         self._shaking = True
         settings = self._settings()
         try:
@@ -106,6 +107,7 @@ class TLSTransport(StreamTransport):
         self.stopWriting()
         if state == "done":
             self._shaking = False
+            self.stage = ""
             self._cancel_deadline()
             self.socket.crossed = self._crossed
             self.tls = facts_of(self.socket)

@@ -50,7 +50,7 @@ LOW_WATER = 64 * 1024
 # A producer that is silent for so long after the peer's end of stream counts as finished. It may
 # be another connection that will never speak again, and whose owner only waits for our end.
 PRODUCER_GRACE = 10.0
-_NOT_ORDERLY = frozenset(("handler-failed", "peer-reset"))
+_NOT_ORDERLY = frozenset(("handler-failed", "peer-reset", "proxy-invalid"))
 
 
 class TransportObserver(Protocol):
@@ -70,8 +70,11 @@ class StreamTransport(HotPath):
         observer: who is told of the end and of handler failures; None for nobody.
         close_cause: empty while the session lives, then why it ended: "peer-closed",
             "handler-closed", "handler-aborted", "peer-reset", "handler-failed", "tls-failed",
-            "lost", or what `abort_because` was told.
+            "proxy-invalid", "lost", or what `abort_because` was told.
         tls: facts about TLS on this socket; None without it.
+        stage: what an accepted connection waits for before it is open: "header" (PROXY) or
+            "handshake" (TLS); empty once it is open.
+        stage_since: since when, in seconds on the reactor's clock.
     """
 
     log: ClassVar[Logger] = Logger()
@@ -79,6 +82,8 @@ class StreamTransport(HotPath):
     observer: TransportObserver | None = None
     close_cause: str = ""
     tls: Any = None
+    stage: str = ""
+    stage_since: float = 0.0
 
     _host_address: Any = None
     _held_by_handler = False

@@ -272,6 +272,11 @@ def _handlers():
                 facts = self.transport.tls
                 found = facts and [facts.version, facts.alpn, facts.server_name, facts.peer_names]
                 self.transport.write(json.dumps(found).encode())
+            elif command == "who":
+                ends = self.transport.getPeer(), self.transport.getHost(), self.transport.hop
+                self.transport.write(
+                    json.dumps([getattr(end, "host", None) for end in ends]).encode()
+                )
             elif command == "hand over":
                 echo = Echo()
                 self.transport.protocol = echo
@@ -350,6 +355,15 @@ def main(reactor_name, handler_name):
         def admits(self, address):
             return not OPTIONS.get("refuse")
 
+        def arriving(self, transport):
+            say("arriving", stage=transport.stage)
+
+        def identified(self, transport):
+            facts = transport.proxy
+            peer = transport.getPeer()
+            say("identified", peer=getattr(peer, "host", None), version=facts.version)
+            return not OPTIONS.get("turn_away")
+
         def accept(self, transport):
             if OPTIONS.get("observed", True):
                 transport.observer = Observer(transport)
@@ -371,7 +385,7 @@ def main(reactor_name, handler_name):
             ],
             handshake_timeout=OPTIONS.get("handshake_timeout", 10),
         )
-    network = Network(reactor, server_tls=tls)
+    network = Network(reactor, server_tls=tls, server_header=OPTIONS.get("header", False))
 
     def commands(line):
         if line == b"reload":

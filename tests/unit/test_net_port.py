@@ -14,8 +14,9 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
 
 from tcpd.errors import TcpdError
+from tcpd.net.acceptor import Acceptor
 from tcpd.net.network import Network
-from tcpd.net.port import BATCH, STARVED_RETRY, Acceptor
+from tcpd.net.port import BATCH, STARVED_RETRY
 
 
 class Quiet(Factory):
@@ -42,6 +43,12 @@ class Gate:
     def admits(self, address):
         self.asked.append(address)
         return self.admitting
+
+    def arriving(self, transport):
+        pass
+
+    def identified(self, transport):
+        return True
 
     def accept(self, transport):
         if self.fails:

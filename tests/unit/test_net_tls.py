@@ -246,6 +246,12 @@ class Door:
     def admits(self, address):
         return True
 
+    def arriving(self, transport):
+        pass
+
+    def identified(self, transport):
+        return True
+
     def accept(self, transport):
         raise AssertionError("no session can begin")
 
