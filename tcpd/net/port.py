@@ -26,18 +26,17 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import Any, ClassVar
+from typing import Any
 
 from twisted.internet import tcp
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpd.net.acceptor import Acceptor
 from tcpd.net.listening_socket import ListeningSocket
 from tcpd.net.options import tune
-from tcpd.net.proxy_stage import HeaderStage
+from tcpd.net.reception import Reception
 from tcpd.net.sockets import Server, ServerTransport
 from tcpd.net.tls import ServerTLS
 
@@ -67,28 +66,19 @@ _CONNECTION_FAILED = frozenset(
         errno.ETIMEDOUT,
     )
 )
-# Why a connection may end before its session, and what failed then.
-_FAILED_BEFORE = {"tls-failed": "TLS", "proxy-invalid": "a PROXY header"}
 _STARVED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
-class Port(tcp.Port):
+class Port(Reception, tcp.Port):
     """A listening TCP socket.
 
     Attributes:
-        tls: with it, every connection is TLS from its first byte, or from the header on.
-        header_expected: whether every connection begins with a PROXY header.
         hosts: the addresses that connections came in at, by what getsockname(2) says of them. They
             are few, and to make one anew takes longer than to ask the kernel.
     """
 
-    log: ClassVar[Logger] = Logger()
-
-    tls: ServerTLS | None = None
-    header_expected = False
     hosts: dict[Any, IAddress]
     reactor: Any
-    factory: Any
     server_class: type[ServerTransport] = Server
     # shutdown(2) of a listening socket ends it for every process that shares it; close(2) doesn't.
     _shouldShutdown = False
@@ -106,7 +96,7 @@ class Port(tcp.Port):
 
     def _prepare(self, factory: Any) -> None:
         self.hosts = {}
-        self._acceptor: Acceptor | None = factory if isinstance(factory, Acceptor) else None
+        self._acceptor = factory if isinstance(factory, Acceptor) else None
         self._holds: set[str] = set()
         self._starved_call: Any = None
         self._starved_said = float("-inf")
@@ -117,13 +107,13 @@ class Port(tcp.Port):
         self.tls = tls
         self.server_class = type(self).server_class if tls is None else self._tls_class()
 
-    def expect_header(self) -> None:
-        """Have every connection that is accepted from now on begin with a PROXY header.
+    def expect_header(self, *, expected: bool = True) -> None:
+        """Have every connection that is accepted from now on begin with a PROXY header, or none.
 
-        None is let in without one. Who may connect at all is for the acceptor to say: whoever may
-        can tell any address for its own.
+        With it, nobody is let in without one. Who may connect at all is for the acceptor to say:
+        whoever may can tell any address for its own.
         """
-        self.header_expected = True
+        self.header_expected = expected
 
     def _tls_class(self) -> type[ServerTransport]:
         from tcpd.net.tls_transport import TLSServer
@@ -211,6 +201,7 @@ class Port(tcp.Port):
         except OSError as error:
             raise CannotListenError(self.interface, self.port, error) from error
         port.secure(self.tls)
+        port.expect_header(expected=self.header_expected)
         port.startListening()
         return port
 
@@ -341,65 +332,7 @@ class Port(tcp.Port):
         if self.tls is None and not self.header_expected:
             transport.begin()
         else:
-            self._await(transport)
-
-    def _await(self, transport: ServerTransport) -> None:
-        """Have a connection get through its header or its handshake, before its session."""
-        if self.header_expected:
-            HeaderStage(transport)
-        else:
-            transport.enter("handshake")
-        if self._acceptor is not None and not transport.perform(self._acceptor.arriving, transport):
-            return
-        if not self.header_expected and "socket" in transport.__dict__:
-            transport.begin()
-
-    def readmits(self, transport: ServerTransport) -> bool:
-        """Whether a peer may come in, now that its PROXY header has been read."""
-        if self._acceptor is None:
-            return True
-        try:
-            return self._acceptor.identified(transport)
-        except Exception:
-            self.log.failure("{port}: an acceptor failed", port=self)
-            transport.connectionLost(Failure())
-            return False
-
-    def open_session(self, transport: ServerTransport) -> bool:
-        """Give an open connection its protocol; with TLS, once the handshake is done.
-
-        Returns:
-            False if the factory or the handler failed at it, and the connection is closed.
-        """
-        if self._acceptor is not None:
-            return transport.perform(self._acceptor.accept, transport)
-        if transport.protocol is not None:
-            return transport.perform(transport.protocol.makeConnection, transport)
-        return transport.perform(self._build, transport)
-
-    def _build(self, transport: ServerTransport) -> None:
-        protocol = self.factory.buildProtocol(transport.getPeer())
-        if protocol is None:
-            transport.loseConnection()
-        else:
-            transport.protocol = protocol
-            protocol.makeConnection(transport)
-
-    def session_abandoned(self, transport: ServerTransport, reason: Failure) -> None:
-        """A connection ended before its session began; told to an acceptor, else logged."""
-        if self._acceptor is not None:
-            try:
-                self._acceptor.abandoned(transport, reason)
-            except Exception:
-                self.log.failure("{port}: an acceptor failed", port=self)
-        elif transport.close_cause in _FAILED_BEFORE:
-            self.log.info(
-                "{port}: {what} from {peer} failed: {problem}",
-                port=self,
-                what=_FAILED_BEFORE[transport.close_cause],
-                peer=transport.getPeer(),
-                problem=reason.getErrorMessage(),
-            )
+            self.receive(transport)
 
     def _identify(self, address: Any) -> tuple[Any, Any]:
         """What accept(2) said of the peer, as a transport keeps it and as an address."""

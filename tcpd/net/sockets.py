@@ -29,7 +29,7 @@ from tcpd.net.transport import StreamTransport
 if TYPE_CHECKING:
     from tcpd.net.proxy_facts import ProxyFacts
     from tcpd.net.proxy_sender import HeaderSender
-    from tcpd.net.tls import ClientTLS
+    from tcpd.net.tls import ClientTLS, ServerTLS
 
 
 # A port remembers so many of its machine's addresses. A whole network may be routed to a machine,
@@ -42,10 +42,12 @@ class ServerTransport(StreamTransport):
 
     Attributes:
         server: the port that accepted it, or None.
+        tls_settings: with them, how TLS is to be spoken on it.
         proxy: what a PROXY header said; None without one.
         hop: the proxy's own address, if its header told another; else None.
     """
 
+    tls_settings: ServerTLS | None = None
     proxy: ProxyFacts | None = None
     hop: IAddress | None = None
 

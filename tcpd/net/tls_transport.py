@@ -240,7 +240,7 @@ class TLSServerTransport(TLSTransport, ServerTransport):
     """What a server's side adds."""
 
     def _settings(self) -> Any:
-        return self.server.tls
+        return self.tls_settings
 
     def _start_session(self) -> None:
         ServerTransport.begin(self)

@@ -334,6 +334,30 @@ def test_a_header_that_fails_before_tls_is_told_as_such(reactor, certificate):
     assert not reactor.getDelayedCalls()
 
 
+def test_what_a_port_asks_of_a_connection_is_settled_when_it_comes(reactor, certificate):
+    door = Door()
+    port = listen(reactor, door, server_tls=ServerTLS(certificate))
+    with arrived(reactor, door, port) as client:
+        port.secure(None)
+        port.expect_header(expected=False)
+        client.sendall(HEADER)
+        reactor.turn()
+        assert door.arrival.stage == "handshake"
+        with connect(port):
+            reactor.turn()
+            assert door.calls[-2:] == ["admits", "accept"]
+
+
+def test_a_successor_expects_what_its_port_did(reactor):
+    door = Door()
+    port = listen(reactor, door)
+    heir = port.successor(door)
+    port.stopListening()
+    with connect(heir):
+        reactor.turn()
+        assert door.calls == ["admits", "arriving header"]
+
+
 def test_tls_alone_is_announced_too(reactor, certificate):
     door = Door()
     port = Network(reactor, ServerTLS(certificate)).listenTCP(0, door, interface="127.0.0.1")
