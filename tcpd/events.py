@@ -42,6 +42,8 @@ class Identity(NamedTuple):
     local_address: str
     role: Literal["listener", "connector"] = "listener"
     """Which of the two `listener` names."""
+    hop_address: str = ""
+    """The IP address of the proxy that told the client's, or `unix`; empty without one."""
 
     @property
     def peer(self) -> str:
@@ -50,7 +52,7 @@ class Identity(NamedTuple):
 
     def fields(self) -> dict[str, object]:
         """Return the identity under the names that records use."""
-        return {
+        fields: dict[str, object] = {
             "session.id": self.session_id,
             self.role: self.listener,
             "handler": self.handler,
@@ -58,6 +60,9 @@ class Identity(NamedTuple):
             "client.port": self.client_port,
             "network.local.address": self.local_address,
         }
+        if self.hop_address:
+            fields["network.peer.address"] = self.hop_address
+        return fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -159,6 +159,11 @@ class Session:
         return self.transport.bytes_out
 
     @property
+    def proxy(self) -> Any:
+        """What a PROXY header told (`tcpd.net.proxy_facts.ProxyFacts`); None without one."""
+        return getattr(self.transport, "proxy", None)
+
+    @property
     def clock(self) -> IReactorTime:
         """The clock for whatever the handler does later."""
         return self.origin.clock
@@ -173,6 +178,10 @@ class Session:
             self._identity = Identity(
                 self.id, origin.name, origin.handler, address, port, local, origin.role
             )
+            hop = getattr(self.transport, "hop", None)
+            if hop is not None:
+                hop_address, _ = address_and_port(hop)
+                self._identity = self._identity._replace(hop_address=hop_address)
         return self._identity
 
     @property

@@ -61,6 +61,13 @@ def test_a_connectors_session_bears_the_connectors_name_as_such() -> None:
     assert IDENTITY._replace(role="connector").fields() == expected
 
 
+def test_the_proxy_that_told_of_a_client_has_a_name_of_its_own() -> None:
+    hop = IDENTITY._replace(hop_address="10.0.0.1")
+    assert hop.fields() == {**NAMED, "network.peer.address": "10.0.0.1"}
+    event = HandlerEvent(identity=hop, name="login", data={"network.peer.address": "forged"})
+    assert event.fields()["network.peer.address"] == "10.0.0.1"
+
+
 def test_a_handlers_data_never_replaces_who_the_session_is() -> None:
     lies = {**dict.fromkeys(NAMED, "lie"), "event.name": "lie"}
     event = HandlerEvent(identity=IDENTITY, name="login", data=lies)

@@ -89,6 +89,21 @@ def test_it_says_who_it_is_under_the_names_of_opentelemetry() -> None:
     assert (session.listener, session.handler) == ("main", "echo")
 
 
+@pytest.mark.parametrize(
+    ("hop", "address"),
+    [(IPv6Address("TCP", "::ffff:10.0.0.1", 4000), "10.0.0.1"), (UNIXAddress(None), "unix")],
+)
+def test_it_names_the_proxy_that_told_of_its_client(hop, address) -> None:
+    transport = Transport()
+    transport.hop, transport.proxy = hop, object()
+    session = Recorder().session(transport)
+    assert session.identity.hop_address == address
+    assert session.identity.fields()["network.peer.address"] == address
+    assert session.identity.client_address == "192.0.2.7"
+    assert session.proxy is transport.proxy
+    assert Recorder().session().proxy is None
+
+
 def test_its_counters_are_the_transports() -> None:
     session = Recorder().session()
     session.transport.bytes_in, session.transport.bytes_out = 3, 4
