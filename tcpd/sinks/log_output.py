@@ -37,6 +37,7 @@ from tcpd.sinks.log_format import (
     format_json,
     format_text,
 )
+from tcpd.sinks.repeats import Repeats
 
 # Seconds that a reader may take to make room, as in a burst of lines; once it has failed to, it
 # gets none until it has.
@@ -174,13 +175,16 @@ class LogOutput:
 
 
 def with_level(output: LogOutput, level_name: str) -> ILogObserver:
-    """Return an observer that passes on events of this level (`debug` to `critical`) and above."""
+    """Return an observer that passes on events of this level (`debug` to `critical`) and above.
+
+    Of failures that are repeated it passes on the first few and how many there are (`Repeats`).
+    """
     level = LogLevel.levelWithName(level_name)
     predicate = LogLevelFilterPredicate(defaultLogLevel=level)
     # Connectors report their states themselves, once each; this one would add a line a try.
     quiet = LogLevel.warn if level < LogLevel.warn else level
     predicate.setLogLevelForNamespace("twisted.application._client_service.ClientService", quiet)
-    observer: ILogObserver = FilteringLogObserver(output, [predicate])
+    observer: ILogObserver = FilteringLogObserver(Repeats(output), [predicate])
     return observer
 
 
