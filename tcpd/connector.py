@@ -38,6 +38,7 @@ from tcpd.errors import TcpdError
 from tcpd.escape import escape_text
 from tcpd.events import Bus, ConnectorChanged
 from tcpd.net.network import Network
+from tcpd.net.proxy_sender import HeaderSender, Version
 from tcpd.net.tls import ClientTLS
 from tcpd.serving import Arrival, Serving, Terms
 from tcpd.session import Origin, Session
@@ -67,6 +68,8 @@ class Connector(ClientService):
         reconnect: the pauses between tries, and how many there may be.
         deadlines: those of the connection, for whoever sweeps.
         tls: TLS for the connection, or None.
+        proxy: the version of the PROXY header that the connection begins with, or None for none;
+            for an endpoint string only.
         bus: where its events go.
 
     Attributes:
@@ -89,6 +92,7 @@ class Connector(ClientService):
         reconnect: Reconnect | None = None,
         deadlines: ConnectorDeadlines | None = None,
         tls: ClientTLS | None = None,
+        proxy: Version | None = None,
         bus: Bus | None = None,
     ) -> None:
         self.state: State = "idle"
@@ -106,8 +110,12 @@ class Connector(ClientService):
         if isinstance(endpoint, str):
             target = ClientEndpoint.parse(endpoint)
             self._target = target.address
-            self._network = Network(reactor, client_tls=_own_tls(target) or tls)
+            header = None if proxy is None else HeaderSender(version=proxy)
+            secure = _own_tls(target) or tls
+            self._network = Network(reactor, client_tls=secure, client_header=header)
             endpoint = client_endpoint(self._network, target)
+        elif proxy is not None:
+            raise ValueError("a PROXY header needs an endpoint string, whose connections are tcpd's")
         else:
             self._target = escape_text(repr(endpoint), limit=100)
         origin = Origin(
@@ -167,9 +175,13 @@ class Connector(ClientService):
             self._serving.change(terms)
 
     def renew_tls(self, fresh: Connector) -> None:
-        """Take over the TLS of another connector to the same place, which has just read it."""
+        """Take over the TLS of another connector to the same place, which has just read it.
+
+        Its PROXY header comes along.
+        """
         if self._network is not None and fresh._network is not None:
             self._network.client_tls = fresh._network.client_tls
+            self._network.client_header = fresh._network.client_header
 
     def stopService(self) -> Deferred[None]:
         """Close the connection, or stop trying.

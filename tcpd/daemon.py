@@ -217,5 +217,6 @@ def _connector(name: str, config: ConnectorConfig, reactor: Any, bus: Bus) -> Co
         reconnect=config.reconnect,
         deadlines=config.deadlines,
         tls=tls,
+        proxy=config.proxy,
         bus=bus,
     )

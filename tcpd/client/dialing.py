@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Any, TypeVar
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
@@ -35,6 +36,7 @@ from tcpd.client.target import Target
 from tcpd.client.timed_tls import NO_LIMIT, TimedTLS
 from tcpd.escape import escape_text
 from tcpd.net.network import Network
+from tcpd.net.proxy_sender import HeaderSender
 from tcpd.units import format_duration
 
 T = TypeVar("T")
@@ -225,13 +227,23 @@ def make_dialler(reactor: Any, options: Options, console: Console) -> Dialler:
     tls = TimedTLS(options.tls) if options.tls else None
     return Dialler(
         reactor=reactor,
-        network=Network(reactor, client_tls=tls),
+        network=Network(reactor, client_tls=tls, client_header=_header(options)),
         tls=tls,
         target=options.target,
         timeout=options.timeout,
         patient=options.reconnect,
         console=console,
     )
+
+
+def _header(options: Options) -> HeaderSender | None:
+    if options.proxy is None:
+        return None
+    source = None
+    if options.proxy_source is not None:
+        host, port = options.proxy_source
+        source = (IPv6Address if ":" in host else IPv4Address)("TCP", host, port)
+    return HeaderSender(version=options.proxy, source=source)
 
 
 def _is_literal(host: str) -> bool:

@@ -7,11 +7,12 @@ standard error and exit status 2.
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import tcpd
 from tcpd.client.codec import EOLS, Typed
@@ -47,6 +48,8 @@ class Options:
     Attributes:
         target: where to connect to.
         tls: None for no TLS.
+        proxy: the version of the PROXY header to begin with, or None for no header.
+        proxy_source: the address that the header gives for ours; None for the true one.
         timeout: seconds that connecting may take; None for no limit.
         hex: whether bytes are typed and shown in hex.
         escape: whether backslash escapes are typed.
@@ -61,6 +64,8 @@ class Options:
 
     target: Target
     tls: TLSOptions | None = None
+    proxy: Literal["v1", "v2"] | None = None
+    proxy_source: tuple[str, int] | None = None
     timeout: float | None = 10.0
     hex: bool = False
     escape: bool = False
@@ -172,6 +177,18 @@ def _parser() -> _Parser:
     tls.add_argument(
         "--servername", metavar="NAME", help="the name the certificate must be for (default: HOST)"
     )
+
+    proxy = parser.add_argument_group("the PROXY protocol")
+    proxy.add_argument(
+        "--proxy",
+        choices=("v1", "v2"),
+        help="begin with a PROXY header, as a server behind a proxy expects it",
+    )
+    proxy.add_argument(
+        "--proxy-source",
+        metavar="ADDRESS:PORT",
+        help="the client to tell of in the header (default: our own address)",
+    )
     return parser
 
 
@@ -200,6 +217,8 @@ def _options(given: argparse.Namespace) -> Options:
     return Options(
         target=target,
         tls=_tls(given, target),
+        proxy=given.proxy,
+        proxy_source=_proxy_source(given),
         timeout=timeout or None,
         hex=given.hex,
         escape=given.escape,
@@ -211,6 +230,22 @@ def _options(given: argparse.Namespace) -> Options:
         history=not given.no_history,
         verbose=given.verbose,
     )
+
+
+def _proxy_source(given: argparse.Namespace) -> tuple[str, int] | None:
+    text = given.proxy_source
+    if text is None:
+        return None
+    if given.proxy is None:
+        raise UsageError("--proxy-source means nothing without --proxy")
+    source = parse_target([text])
+    try:
+        host = str(ipaddress.ip_address(source.host))
+    except ValueError:
+        raise UsageError(
+            f"--proxy-source {text!r}: an IP address and a port, as 192.0.2.1:5000"
+        ) from None
+    return host, source.port
 
 
 def _tls(given: argparse.Namespace, target: Target) -> TLSOptions | None:

@@ -180,6 +180,8 @@ class ConnectorConfig:
     """The handler's own options."""
     tls: ClientTLSConfig | None = None
     """TLS for the connection; plain TCP without it."""
+    proxy: Literal["v1", "v2"] | None = None
+    """The version of the PROXY header that the connection begins with; none without it."""
     reconnect: Reconnect = Reconnect()
     """The pauses between tries."""
     deadlines: ConnectorDeadlines = field(default_factory=ConnectorDeadlines)
@@ -188,6 +190,13 @@ class ConnectorConfig:
     """The handler, made of its options: the factory that serves the connection."""
     base: Path | None = field(default=None, compare=False, repr=False, metadata=NO_KEY)
     """The directory that a file in `handler` starts from."""
+
+    def __post_init__(self) -> None:
+        if self.proxy is not None and not self.connect.known:
+            # Nothing tells whether its connections would be ours, and none must go without.
+            problem = f"tcpd can't send it through the endpoint {self.connect.kind!r}"
+            hint = "'tcp', 'tls', 'ssl' and 'unix' can"
+            raise_all([FieldError(("proxy",), problem, hint, [("connect",)])])
 
 
 LogLevel = Literal["debug", "info", "warn", "error", "critical"]

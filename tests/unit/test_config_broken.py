@@ -71,7 +71,9 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     ),
     "a key that nothing resembles": (
         '[listeners.a]\nlisten = "tcp:1"\nxyzzy = "echo"\n',
-        ["x.toml:3: listeners.a.xyzzy: unknown key; known here: deadlines, handler, listen, options, tls"],
+        [
+            "x.toml:3: listeners.a.xyzzy: unknown key; known here: deadlines, handler, listen, options, tls"
+        ],
     ),
     "a listener that doesn't listen": (
         '\n\n[listeners.a]\nhandler = "echo"\n',
@@ -410,8 +412,19 @@ sni = [
         [
             (
                 "x.toml:2: connectors.a.listen: unknown key; known here: connect, deadlines, handler, options,"
-                " reconnect, tls"
+                " proxy, reconnect, tls"
             )
+        ],
+    ),
+    "a connector's PROXY header of no version": (
+        '[connectors.a]\nconnect = "tcp:a:1"\nproxy = "v3"\n',
+        ["x.toml:3: connectors.a.proxy: expected 'v1' or 'v2', not 'v3'"],
+    ),
+    "a connector's PROXY header through another package's endpoint": (
+        '[connectors.a]\nconnect = "onion:a:1"\nproxy = "v2"\n',
+        [
+            "x.toml:3: connectors.a.proxy: tcpd can't send it through the endpoint 'onion';"
+            " 'tcp', 'tls', 'ssl' and 'unix' can"
         ],
     ),
     "a connector's port 0": (
