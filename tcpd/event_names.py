@@ -60,6 +60,12 @@ class EventPattern(str):
             raise ValueError(f"no event is called {name_of(value)}; {hint}")
         return cls(value)
 
+    @property
+    def is_only_ours(self) -> bool:
+        """Whether no event of a handler's own can have a name that it matches."""
+        family, dot, _ = self.partition(".")
+        return self in NAMES or (bool(dot) and family in FAMILIES - {"handler"})
+
     def matches(self, name: str) -> bool:
         """Return whether this is the pattern of a name; letters are compared as they are."""
         return fnmatchcase(name, self)

@@ -56,6 +56,21 @@ def test_matching_is_of_the_whole_name_and_its_case() -> None:
     assert not EventPattern("Session.*").matches("session.closed")
 
 
+@pytest.mark.parametrize(
+    ("pattern", "only_ours"),
+    [
+        ("session.*", True),
+        ("handler.failed", True),
+        ("handler.*", False),
+        ("session*", False),
+        ("*", False),
+        ("login", False),
+    ],
+)
+def test_some_patterns_can_match_nothing_of_a_handlers(pattern: str, only_ours: bool) -> None:
+    assert EventPattern(pattern).is_only_ours == only_ours
+
+
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_a_handlers_event_never_bears_a_name_of_ours(family: str) -> None:
     assert handler_event_name(f"{family}.closed") == f"handler.{family}.closed"

@@ -1,0 +1,194 @@
+"""A record: an event as it is written down, the same in every sink.
+
+Rules:
+- What tcpd says of an event goes over what a handler gave it: no field can be forged.
+- It is bounded, and holds nothing that changes later: a handler's values are copied at once.
+- A text in it has no NUL and no broken character, so that any database takes it. Everything else
+  that a peer may have sent is still there: in the JSON of `line`, escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import islice
+from typing import Any, ClassVar
+
+from tcpd.escape import escape_bytes, escape_text
+from tcpd.event_names import handler_event_name
+from tcpd.events import Event, HandlerEvent
+
+# Bytes that an event takes in memory, about; a handler's own values come on top.
+BASE_SIZE = 1024
+
+# Of what a handler gives: characters of a text and of a key, entries of a table or list, tables in
+# tables, and characters in all.
+TEXT = 8000
+KEY = 100
+ENTRIES = 64
+DEPTH = 4
+TOTAL = 32768
+# What an entry takes besides its text, in bytes of memory.
+ENTRY = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where records come from: the same for all of this process."""
+
+    host: str
+    """The machine's name."""
+    run: str
+    """This run of tcpd; what session ids begin with."""
+
+
+class Record:
+    """One event, to be written down.
+
+    Args:
+        event: what happened.
+        time_ns: when, in nanoseconds since 1970.
+        sequence: its number among the events of this run that any sink wants.
+        source: this process.
+
+    Attributes:
+        name: `session.closed`, `handler.failed`, ..., or what a handler called it.
+        size: about how many bytes of memory it takes.
+    """
+
+    __slots__ = ("_data", "_line", "event", "name", "sequence", "size", "source", "time_ns")
+
+    def __init__(self, event: Event, time_ns: int, sequence: int, source: Source) -> None:
+        self.event = event
+        self.time_ns = time_ns
+        self.sequence = sequence
+        self.source = source
+        self._line: str | None = None
+        self._data: dict[str, object] | None = None
+        self.size = BASE_SIZE
+        if isinstance(event, HandlerEvent):
+            self.name = handler_event_name(_text(event.name, KEY))
+            copier = _Copier()
+            self._data = copier.table(event.fields(), DEPTH)
+            self.size += TOTAL - copier.left
+        else:
+            self.name = event.event_name
+
+    @property
+    def time(self) -> str:
+        """When, as RFC 3339 writes it, in UTC: `2026-01-31T12:00:00.000000Z`."""
+        second, rest = divmod(self.time_ns, 1_000_000_000)
+        return f"{_second(second)}.{rest // 1000:06}Z"
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """All there is to say, under OpenTelemetry's names: a new dict of texts and numbers.
+
+        `time`, `event.name`, `event.sequence`, `host.name` and `service.instance.id` (the run) come
+        first; a handler's values may be lists and dicts, too.
+        """
+        head = {
+            "time": self.time,
+            "event.name": self.name,
+            "event.sequence": self.sequence,
+            "host.name": self.source.host,
+            "service.instance.id": self.source.run,
+        }
+        data = self._data
+        if data is None:
+            data = _Copier().table(self.event.fields(), DEPTH)
+        return {**head, **data, **head}
+
+    @property
+    def line(self) -> str:
+        """The fields as a JSON object on one line, without its newline, in printable ASCII."""
+        if self._line is None:
+            line = _encode(self.fields)
+            self._line = line.replace("\x7f", "\\u007f") if "\x7f" in line else line
+        return self._line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkLost(Event):
+    """Records are missing in a sink before this one."""
+
+    event_name: ClassVar[str] = "sink.lost"
+
+    sink: str
+    lost: int
+
+    def fields(self) -> dict[str, object]:
+        """Return which sink, and how many records."""
+        return {"sink": self.sink, "lost": self.lost}
+
+
+class _Copier:
+    """Copies values into what every sink can write, until there have been too many characters."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = TOTAL
+
+    def table(self, given: Mapping[Any, object], depth: int) -> dict[str, object]:
+        return {
+            self.text(str(key), KEY): self.value(each, depth - 1)
+            for key, each in self.some(given.items())
+        }
+
+    def some(self, entries: Iterable[Any]) -> Iterator[Any]:
+        """Give the first entries, while there is room."""
+        for each in islice(entries, ENTRIES):
+            if self.left <= 0:
+                break
+            self.left -= ENTRY
+            yield each
+
+    def value(self, value: object, depth: int) -> object:
+        if isinstance(value, str):
+            return self.text(value, TEXT)
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int):
+            # What a signed column of 64 bits can hold.
+            fits = value.bit_length() <= 63
+            return int(value) if fits else f"an integer of {value.bit_length()} bits"
+        if isinstance(value, float):
+            return float(value) if math.isfinite(value) else str(value)
+        if isinstance(value, bytes | bytearray):
+            return self.text(escape_bytes(bytes(value[:TEXT])), TEXT)
+        if depth > 0 and isinstance(value, Mapping):
+            return self.table(value, depth)
+        if depth > 0 and isinstance(value, list | tuple | set | frozenset):
+            return [self.value(each, depth - 1) for each in self.some(value)]
+        try:
+            return self.text(escape_text(str(value), TEXT), TEXT)
+        except Exception:  # anybody's __str__
+            return f"a {type(value).__name__} without a text"
+
+    def text(self, text: str, limit: int) -> str:
+        text = _text(text, min(limit, max(self.left, 0)))
+        self.left -= len(text)
+        return text
+
+
+def _text(text: str, limit: int) -> str:
+    """Return a text that is bounded, and has neither NUL nor half a character (a surrogate)."""
+    if len(text) > limit:
+        text = f"{text[:limit]}... ({len(text) - limit} more)"
+    if text.isascii():
+        return text.replace("\0", "\\x00") if "\0" in text else text
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+@lru_cache(maxsize=4)
+def _second(number: int) -> str:
+    """Return a second since 1970 as a date and time; many records have the same."""
+    return datetime.fromtimestamp(number, UTC).isoformat().removesuffix("+00:00")
+
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
