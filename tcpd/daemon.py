@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, Logger
 
 from tcpd import __version__
+from tcpd.admission.gate import Gate
 from tcpd.admission.sweep import Sweep
 from tcpd.config.schema import Config, ConnectorConfig, ListenerConfig
 from tcpd.connector import Connector
@@ -146,7 +147,13 @@ class Daemon(MultiService):
 
     def _stopped(self, result: object) -> object:
         self._sweep.stop()
+        # Last of all: when the reactor stops, it ends handshakes that still go on.
+        self._reactor.addSystemEventTrigger("after", "shutdown", self._tell_the_rest)
         return result
+
+    def _tell_the_rest(self) -> None:
+        for serving in self._servings():
+            serving.refusals.flush()
 
     def _servings(self) -> Iterator[Serving]:
         for listener in self.listeners.values():
@@ -191,7 +198,8 @@ def _listener(name: str, config: ListenerConfig, reactor: Any, bus: Bus) -> List
             ],
             handshake_timeout=None,  # the sweep sees to it
         )
-    serving = Serving(origin, config.factory, config.deadlines)
+    gate = Gate(reactor, config.access, config.limits)
+    serving = Serving(origin, config.factory, config.deadlines, gate)
     return Listener(reactor, config.listen, serving, tls)
 
 

@@ -291,6 +291,7 @@ def _alternative(kind: Any, value: Any, place: Place, problems: list[ConfigError
     shapes = (None, list) if shape is None and place.is_words else (shape,)
     fitting = [each for each in options if _shape(each) in shapes or hasattr(each, "parse")]
     complaints: list[tuple[list[ConfigError], Any]] = []
+    no_word: FieldError | None = None
     for each in fitting:
         mine: list[ConfigError] = []
         result = None
@@ -300,10 +301,14 @@ def _alternative(kind: Any, value: Any, place: Place, problems: list[ConfigError
             continue
         except ValueError as error:
             mine.extend(_located(error, place))
+            if get_origin(each) is Literal and isinstance(error, FieldError):
+                no_word = error
         if not mine:
             return result
         complaints.append((mine, result))
-    if not complaints or (len(complaints) > 1 and shape is None):
+    if no_word is not None and no_word.hint:  # it isn't only one of the words that would be right
+        raise FieldError((), str(wrong_type(kind, value)), no_word.hint)
+    if not complaints or (shape is None and (len(complaints) > 1 or no_word is not None)):
         raise wrong_type(kind, value)
     fewest, result = min(complaints, key=lambda each: len(each[0]))
     problems.extend(fewest)

@@ -112,6 +112,8 @@ class Listener(Service):
         self._starting = False
         self._is_open = False
         self._problem: StartError | None = None
+        if serving.gate is not None:
+            serving.gate.on_full = self._hold
 
     @property
     def ports(self) -> list[IListeningPort]:
@@ -204,8 +206,16 @@ class Listener(Service):
             port.stopListening()
             return
         door.port = port
+        if self.serving.gate is not None and self.serving.gate.holds:
+            self._hold(True)
         if not self._starting:
             self.tell(port, up=True)
+
+    def _hold(self, full: bool, /) -> None:
+        """Let who comes now wait in the kernel's queue; or let them come, as there is room."""
+        for port in self.ports:
+            if isinstance(port, Port):  # another package's can't; there the gate refuses
+                (port.hold if full else port.release)("limit")
 
     def _failed(self, failure: Failure, door: Door, opening: Deferred[Any]) -> None:
         if door.opening is not opening:

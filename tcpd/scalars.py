@@ -130,6 +130,9 @@ def choice(choices: tuple[Any, ...], value: Any, place: Place) -> Any:
         if given == each and type(given) is type(each):
             return each
     expected = " or ".join(repr(each) for each in choices)
+    problem = f"expected {expected}, not {name_of(value)}"
+    if not place.is_words and all(type(each) is not type(value) for each in choices):
+        raise WrongTypeError(problem)
     texts = [each for each in choices if isinstance(each, str)]
     hint = did_you_mean(value, texts) if isinstance(value, str) else ""
-    raise FieldError((), f"expected {expected}, not {name_of(value)}", hint)
+    raise FieldError((), problem, hint)

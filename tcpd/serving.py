@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IAddress,
     IHalfCloseableProtocol,
@@ -25,11 +26,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tcpd.admission.deadlines import AnyDeadlines
-from tcpd.escape import escape_text
+from tcpd.admission.gate import UNCOUNTED, Gate, Place, is_among
+from tcpd.admission.networks import Networks
+from tcpd.admission.refusals import Refusals
 from tcpd.handler_life import HandlerLife
 from tcpd.net.transport import StreamTransport
 from tcpd.relay import Relay
-from tcpd.session import Origin, Session, address_and_port, format_address
+from tcpd.session import Origin, Session
+
+_ENDS = (ConnectionAborted, ConnectionDone, ConnectionLost)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,16 +62,27 @@ class Serving:
         origin: what the sessions have in common.
         factory: the handler: a Twisted factory, or an `ISessionFactory`.
         deadlines: how long connections may take for what; None for as long as they like.
+        gate: who gets in; None for everybody.
 
     Attributes:
         terms: those of sessions to come.
         arrivals: connections that wait for their session: in a TLS handshake, or a PROXY header.
+        gate: who gets in; None for everybody.
+        refusals: the connections that came and didn't become sessions.
+        proxies: the networks of those who connect and tell of their clients in a PROXY header;
+            None where the clients connect themselves.
     """
 
     log: ClassVar[Logger] = Logger()
     noisy: ClassVar[bool] = False
 
-    def __init__(self, origin: Origin, factory: Any, deadlines: AnyDeadlines | None = None) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        factory: Any,
+        deadlines: AnyDeadlines | None = None,
+        gate: Gate | None = None,
+    ) -> None:
         self.terms = Terms(origin, factory, deadlines, HandlerLife(factory, origin.handler))
         self.arrivals: set[Any] = set()
         self._ports = 0
@@ -75,6 +91,9 @@ class Serving:
         # Those whose ports have closed, while connections are arriving that may yet use them.
         self._leaving: list[Terms] = []
         self._waiting: list[Callable[[], object]] = []
+        self.gate = gate
+        self.refusals = Refusals(origin.name, origin.bus, origin.clock)
+        self.proxies: Networks | None = None
 
     @property
     def origin(self) -> Origin:
@@ -161,17 +180,43 @@ class Serving:
             for session in sessions:
                 session.stopping = True
 
-    def admits(self, address: object) -> bool:
-        """Return whether a peer may come in; a port asks before it builds anything."""
-        return True
+    def admits(self, address: object) -> Place | None:
+        """Return a place for a peer, or None if it can't come in.
+
+        A port asks before it builds anything, and has the place left once the connection is over.
+        """
+        if self.gate is None:
+            return UNCOUNTED
+        if self.proxies is None:
+            place = self.gate.admit(address)
+        elif is_among(address, self.proxies):
+            place = self.gate.admit_hop()
+        else:
+            self.refusals.note("proxy-untrusted", address)
+            return None
+        if place.refused:
+            self.refusals.note(place.refused, address)
+            return None
+        return place
 
     def arriving(self, transport: Any) -> None:
         """Note a connection that isn't open at once: it has a handshake or a header to do."""
         self.arrivals.add(transport)
 
     def identified(self, transport: Any) -> bool:
-        """Return whether a peer may come in, now that a PROXY header has said who it is."""
-        return True
+        """Return whether a peer may come in, now that a PROXY header has said who it is.
+
+        A proxy that speaks for itself has said enough already. Of a client that it doesn't name
+        (`UNKNOWN`), nobody can say whether an access list has it, or count what it has.
+        """
+        facts = transport.proxy
+        if facts.local:
+            return True
+        refused = (transport.place or UNCOUNTED).identify(facts.source)
+        if refused:
+            self.refusals.note(refused, transport.getPeer(), hop=transport.hop)
+            self._arrived(transport)
+        return not refused
 
     def accept(self, transport: Any) -> None:
         """Make the session of a connection that one of our ports has accepted."""
@@ -189,21 +234,10 @@ class Serving:
     def abandoned(self, transport: Any, reason: Failure) -> None:
         """Note that an accepted connection ended before its session began."""
         self._arrived(transport)
-        peer = transport.getPeer()
-        address, port = address_and_port(peer)
-        self.log.info(
-            "{role} {name}: {peer} was gone before its session began: {reason}",
-            role=self.origin.role,
-            name=self.origin.name,
-            peer=format_address(peer),
-            reason=escape_text(reason.getErrorMessage(), limit=200),
-            record={
-                self.origin.role: self.origin.name,
-                "handler": self.origin.handler,
-                "client.address": address,
-                "client.port": port,
-            },
-        )
+        # The ordinary ends say no more than their cause does.
+        detail = "" if reason.check(*_ENDS) else reason.getErrorMessage()
+        hop = getattr(transport, "hop", None)
+        self.refusals.note(transport.close_cause or "lost", transport.getPeer(), detail, hop)
 
     def buildProtocol(self, addr: IAddress) -> IProtocol:
         """Return a first protocol, which makes the session once it is connected.
@@ -255,10 +289,15 @@ class Arrival(Protocol):
         self._session: Session | None = None
         self._outer: Any = None
         self._relay: Relay | None = None
+        self._place: Place | None = None
         self.handler_protocol: Any = None
 
     def makeConnection(self, transport: Any) -> None:
-        """Make the session and hand the connection over to the handler."""
+        """Make the session and hand the connection over to the handler, if it may come in."""
+        self._place = self._serving.admits(transport.getPeer())
+        if self._place is None:
+            getattr(transport, "abortConnection", transport.loseConnection)()
+            return
         # No test by attributes here: what wraps one of our transports passes those through.
         if isinstance(transport, StreamTransport):
             self._outer = transport.protocol
@@ -292,6 +331,7 @@ class Arrival(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The end came to us, not to a handler: through the relay, or since there is no handler."""
+        self._leave()
         self._outer = None  # whoever stands around us has just been told
         if self._relay is not None:
             self._relay.connection_lost(reason)
@@ -303,7 +343,12 @@ class Arrival(Protocol):
 
     def transport_closed(self, failure: Failure) -> None:
         """End the session, and tell whoever waits for the connection's end."""
+        self._leave()
         if self._session is not None:
             self._session.transport_closed(failure)
         if self._outer is not None:
             self._outer.connectionLost(failure)
+
+    def _leave(self) -> None:
+        if self._place is not None:
+            self._place.leave()

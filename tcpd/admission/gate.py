@@ -43,6 +43,16 @@ _IP = (IPv4Address, IPv6Address)
 _ADDRESS_BITS = 128
 
 
+def is_among(address: object, networks: Networks) -> bool:
+    """Return whether a peer's address is in one of the networks; `unix` stands for UNIX sockets."""
+    if isinstance(address, UNIXAddress):
+        return networks.unix
+    try:
+        return isinstance(address, _IP) and address_number(address.host) in networks
+    except ValueError:
+        return False
+
+
 class Gate:
     """The gate of one listener.
 
@@ -252,6 +262,9 @@ class _NoPlace(Place):
         """Why there is no place."""
         return self._refusal
 
+
+UNCOUNTED = Place(None, None)
+"""A place where there is no gate; everybody may have it."""
 
 _REFUSALS: tuple[Refusal, ...] = ("denied", "sessions", "per-address", "rate")
 # One for each reason, so that a flood of refusals makes nothing at all.

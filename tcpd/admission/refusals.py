@@ -41,7 +41,7 @@ WORDS = {
     "proxy-untrusted": "it isn't a proxy that is trusted",
     "proxy-invalid": "it sent no valid PROXY header",
     "header-timeout": "its PROXY header took too long",
-    "tls-failed": "TLS failed",
+    "tls-failed": "the TLS handshake failed",
     "peer-closed": "the peer hung up",
     "peer-reset": "the peer reset the connection",
     "handshake-timeout": "its TLS handshake took too long",
@@ -133,7 +133,7 @@ class Refusals:
     def _log_first(self, reason: str, address: object, detail: str, hop: object) -> None:
         event = self._event(reason, address, hop)
         peer = host_and_port(event.client_address, event.client_port)
-        why = ": ".join(part for part in (WORDS.get(reason), detail[: 2 * DETAIL]) if part)
+        why = detail or WORDS.get(reason, "its connection ended")
         self.log.emit(
             _level((reason,)),
             "listener {listener} refused {peer}: {why} ({reason})"
@@ -157,12 +157,12 @@ class Refusals:
         top = busiest.most(SHOWN, 1 if busiest.exact else count // COUNTERS + 1)
         self.log.emit(
             _level(reasons),
-            "listener {listener}: {count} more without a session in {seconds} s: {reasons}; {from_}",
+            "listener {listener}: {count} more without a session in {seconds} s: {reasons}; {most}",
             listener=self._listener,
             count=count,
             seconds=round(self._clock.seconds() - self._since),
-            reasons=", ".join(f"{count} {reason}" for reason, count in reasons.items()),
-            from_=_in_words(top, exact=busiest.exact),
+            reasons=", ".join(f"{reason} {count}" for reason, count in reasons.items()),
+            most=_in_words(top, exact=busiest.exact),
             record={
                 "listener": self._listener,
                 "count": count,

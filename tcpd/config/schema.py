@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tcpd.admission.deadlines import ConnectorDeadlines, Deadlines
+from tcpd.admission.rules import Access, Limits
 from tcpd.endpoint import ClientEndpoint, ServerEndpoint
 from tcpd.errors import FieldError, raise_all
 from tcpd.fields import NO_KEY, OneOrMore, Range
@@ -135,6 +136,10 @@ class ListenerConfig:
     """The handler's own options."""
     tls: ServerTLSConfig | None = None
     """TLS for all its addresses; plain TCP without it."""
+    limits: Limits = field(default_factory=Limits)
+    """How many sessions it has, and how fast it lets them in."""
+    access: Access = field(default_factory=Access)
+    """Who may come in."""
     deadlines: Deadlines = field(default_factory=Deadlines)
     """How long its connections may take for what."""
     factory: Any = field(default=None, compare=False, repr=False, metadata=NO_KEY)

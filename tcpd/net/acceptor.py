@@ -11,12 +11,22 @@ if TYPE_CHECKING:
     from tcpd.net.sockets import ServerTransport
 
 
+class Place(Protocol):
+    """What a connection holds for as long as it lasts."""
+
+    def leave(self) -> object:
+        """The connection is over. It may be told twice, and must not raise."""
+
+
 @runtime_checkable
 class Acceptor(Protocol):
     """A factory that decides about a connection itself: tcpd's own listeners."""
 
-    def admits(self, address: IAddress, /) -> bool:
-        """Whether a peer may come in; asked before anything is built. If not, it is closed."""
+    def admits(self, address: IAddress, /) -> Place | None:
+        """Give a peer a place, or None if it is to be closed; asked before anything is built.
+
+        `transport.place` is left when the connection is over, whatever becomes of it before.
+        """
 
     def arriving(self, transport: ServerTransport, /) -> None:
         """An admitted connection isn't open at once: it has a PROXY header or a handshake to do.

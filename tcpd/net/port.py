@@ -279,7 +279,8 @@ class Port(Reception, tcp.Port):
         """Accept who is waiting, a batch at most; gives an error that breaks the port, or None."""
         accepted = 0
         accept = self.socket.accept
-        while accepted < self._batch:
+        # Held back: by another port, between the poll that named this one and now.
+        while accepted < self._batch and not self._holds:
             try:
                 sock, address = accept()
             except BlockingIOError:
@@ -304,7 +305,7 @@ class Port(Reception, tcp.Port):
                     port=self,
                     peer=address,
                 )
-            if self._holds or self.disconnecting:
+            if self.disconnecting:
                 break
         # A lone connection doesn't pay for a second accept that only says EAGAIN; where they come
         # in numbers the batch grows with them.
@@ -315,9 +316,10 @@ class Port(Reception, tcp.Port):
         """Let the factory decide about an accepted socket, and start its session."""
         address, peer = self._identify(address)
         acceptor = self._acceptor
-        protocol = None
+        protocol = place = None
         if acceptor is not None:
-            if not acceptor.admits(peer):
+            place = acceptor.admits(peer)
+            if place is None:
                 sock.close()
                 return
         elif self.tls is None and not self.header_expected:
@@ -325,14 +327,20 @@ class Port(Reception, tcp.Port):
             if protocol is None:
                 sock.close()
                 return
-        number = self.sessionno
-        self.sessionno = number + 1
-        transport = self.server_class(sock, protocol, address, self, number, self.reactor)
-        transport.set_addresses(peer)
-        if self.tls is None and not self.header_expected:
-            transport.begin()
-        else:
-            self.receive(transport)
+        try:
+            number = self.sessionno
+            self.sessionno = number + 1
+            transport = self.server_class(sock, protocol, address, self, number, self.reactor)
+            transport.place = place
+            transport.set_addresses(peer)
+            if self.tls is None and not self.header_expected:
+                transport.begin()
+            else:
+                self.receive(transport)
+        except BaseException:
+            if place is not None:
+                place.leave()
+            raise
 
     def _identify(self, address: Any) -> tuple[Any, Any]:
         """What accept(2) said of the peer, as a transport keeps it and as an address."""

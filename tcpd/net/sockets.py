@@ -45,6 +45,7 @@ class ServerTransport(StreamTransport):
         tls_settings: with them, how TLS is to be spoken on it.
         proxy: what a PROXY header said; None without one.
         hop: the proxy's own address, if its header told another; else None.
+        place: what the port's acceptor gave it, to be left at its end; None if it gave nothing.
     """
 
     tls_settings: ServerTLS | None = None
@@ -52,6 +53,7 @@ class ServerTransport(StreamTransport):
     hop: IAddress | None = None
 
     _addressType: type[IPv4Address] | type[IPv6Address]
+    place: Any = None
     _peer_address: IAddress | None = None
     _opened = False
     _adopted_at: Any = ""
@@ -158,6 +160,9 @@ class ServerTransport(StreamTransport):
             self.__dict__.pop("doRead", None)  # what stood in for it holds on to us
         unheard = self.observer is None and not self._opened
         super()._closed(reason)
+        place, self.place = self.place, None
+        if place is not None:
+            place.leave()
         if unheard and self.server is not None:
             self.server.session_abandoned(self, reason)
 

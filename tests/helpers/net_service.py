@@ -353,7 +353,10 @@ def main(reactor_name, handler_name):
             pass
 
         def admits(self, address):
-            return not OPTIONS.get("refuse")
+            return None if OPTIONS.get("refuse") else self
+
+        def leave(self):
+            pass
 
         def arriving(self, transport):
             say("arriving", stage=transport.stage)

@@ -72,7 +72,10 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     "a key that nothing resembles": (
         '[listeners.a]\nlisten = "tcp:1"\nxyzzy = "echo"\n',
         [
-            "x.toml:3: listeners.a.xyzzy: unknown key; known here: deadlines, handler, listen, options, tls"
+            (
+                "x.toml:3: listeners.a.xyzzy: unknown key; known here: access, deadlines, handler,"
+                " limits, listen, options, tls"
+            )
         ],
     ),
     "a listener that doesn't listen": (

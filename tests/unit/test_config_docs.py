@@ -12,6 +12,7 @@ from helpers import pem
 
 from tcpd import registry
 from tcpd.admission.deadlines import ConnectorDeadlines, Deadlines
+from tcpd.admission.rules import Access, Limits
 from tcpd.config.load import build_config, load
 from tcpd.config.schema import (
     ClientTLSConfig,
@@ -34,6 +35,8 @@ SECTIONS = {
     "`[listeners.NAME]`: accepting connections": ListenerConfig,
     "`[listeners.NAME.tls]`": ServerTLSConfig,
     "`sni` of `[listeners.NAME.tls]`": NamedCertificateConfig,
+    "`[listeners.NAME.limits]`": Limits,
+    "`[listeners.NAME.access]`": Access,
     "`[listeners.NAME.deadlines]`": Deadlines,
     "`[connectors.NAME]`: keeping a connection up": ConnectorConfig,
     "`[connectors.NAME.reconnect]`": Reconnect,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from helpers import pem
 
+from tcpd.admission.rules import Access, Limits
 from tcpd.config.load import load
 from tcpd.config.schema import ClientTLSConfig, Config, LogConfig, Reconnect, ServerTLSConfig
 from tcpd.fields import keys_of
@@ -58,6 +59,8 @@ def test_what_it_shows_as_a_default_is_the_default(everything: Config, tmp_path:
     assert echo.tls is not None
     assert echo.tls.alpn == ()
     assert echo.handler == uplink.handler == "echo"
+    assert replace(echo.limits, rate="off", burst=None) == Limits()
+    assert echo.access == Access()
 
 
 def test_it_shows_every_setting_there_is() -> None:
@@ -65,7 +68,9 @@ def test_it_shows_every_setting_there_is() -> None:
     assert shown.keys() == keys_of(Config).keys()
     assert shown["log"].keys() == keys_of(LogConfig).keys()
     echo, uplink = shown["listeners"]["echo"], shown["connectors"]["uplink"]
-    assert echo.keys() == {"listen", "handler", "options", "tls"}
+    assert echo.keys() == {"listen", "handler", "options", "tls", "limits", "access"}
+    assert echo["limits"].keys() == keys_of(Limits).keys()
+    assert echo["access"].keys() == keys_of(Access).keys()
     assert uplink.keys() == {"connect", "handler", "options", "tls", "reconnect"}
     assert echo["tls"].keys() == keys_of(ServerTLSConfig).keys()
     assert echo["tls"]["sni"][0].keys() == {"names", "certificate", "key"}

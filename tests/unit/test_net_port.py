@@ -24,6 +24,16 @@ class Quiet(Factory):
     noisy = False
 
 
+class Place:
+    """Counts how often it is left."""
+
+    def __init__(self):
+        self.left = 0
+
+    def leave(self):
+        self.left += 1
+
+
 class Gate:
     """An acceptor that notes what it is asked."""
 
@@ -33,6 +43,7 @@ class Gate:
         self.asked = []
         self.accepted = []
         self.gone = []
+        self.places = []
 
     def doStart(self):
         pass
@@ -42,7 +53,10 @@ class Gate:
 
     def admits(self, address):
         self.asked.append(address)
-        return self.admitting
+        if not self.admitting:
+            return None
+        self.places.append(Place())
+        return self.places[-1]
 
     def arriving(self, transport):
         pass
@@ -133,7 +147,7 @@ def test_reasons_to_hold_back_count_once_each(reactor):
 def test_a_hold_in_the_midst_of_a_batch_stops_it(reactor):
     gate = Gate()
     port = listen(reactor, gate)
-    gate.admits = lambda address: port.hold("cap") or True
+    gate.admits = lambda address: port.hold("cap") or Place()
     with connect(port), connect(port):
         reactor.turn(3)
         assert len(gate.accepted) == 1

@@ -39,6 +39,7 @@ class Door:
         self.identifies = identifies
         self.calls = []
         self.sessions = []
+        self.left = 0
 
     def doStart(self):
         pass
@@ -48,7 +49,10 @@ class Door:
 
     def admits(self, address):
         self.calls.append("admits")
-        return True
+        return self
+
+    def leave(self):
+        self.left += 1
 
     def arriving(self, transport):
         self.calls.append(f"arriving {transport.stage}")

@@ -262,15 +262,19 @@ def test_a_connection_that_ended_too_soon_is_one_line_and_no_session() -> None:
     house = House(Factory.forProtocol(Talker))
     transport = MemoryTransport(house.origin.clock, PEER, HOST)
     with capturedLogs() as logs:
+        transport.close_cause = "tls-failed"
         house.serving.abandoned(transport, Failure(ValueError("no\nTLS")))
     (record,) = logs
-    assert (record["peer"], record["reason"]) == ("192.0.2.7:5000", r"no\nTLS")
+    assert (record["peer"], record["why"]) == ("192.0.2.7:5000", r"no\nTLS")
     assert record["record"] == {
         "listener": "main",
-        "handler": "test",
         "client.address": "192.0.2.7",
         "client.port": 5000,
+        "refuse.reason": "tls-failed",
+        "count": 1,
     }
+    assert house.serving.refusals.counts == {"tls-failed": 1}
+    house.serving.refusals.flush()
     assert house.events == []
 
 
