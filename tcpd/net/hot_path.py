@@ -29,6 +29,11 @@ READ_SIZE = 124 * 1024
 # without much ado. A set, since asking a set is cheaper than isinstance.
 LEAN_KINDS: set[type] = set()
 
+# How far writes are held back: not; until the callback that runs is over; or so, and nothing has to
+# be asked of them: there is no producer to pause, no TLS of Twisted's, and our end is open. That is
+# settled before a callback, and what changes it meanwhile takes it back (`ask_again`).
+OPEN, CORKED, QUICK = 0, 1, 2
+
 Tap = Callable[[str, bytes], object]
 
 
@@ -69,11 +74,12 @@ class HotPath(tcp.Connection):
         self.bytes_in = 0
         self.bytes_out = 0
         self.tap: Tap | None = None
-        self._corked = False
+        self._corked = OPEN
         # Twisted has these on the class. The hot path asks for them with every message, and what
         # an instance has itself is found several times faster.
         self.TLS = False
         self.connected = 0
+        self.disconnecting = 0
         self.producer = None
         self.dataBuffer = b""
         self._aborting = False
@@ -93,13 +99,14 @@ class HotPath(tcp.Connection):
         self.bytes_in += len(data)
         if self.tap is not None:
             self._tapped("in", data)
-        self._corked = True
+        plain = self.producer is None and not self.TLS and not self._writeDisconnected
+        self._corked = QUICK if plain else CORKED
         try:
             self.protocol.dataReceived(data)
         except BaseException:
-            self._corked = False
+            self._corked = OPEN
             return self._handler_failed()
-        self._corked = False
+        self._corked = OPEN
         if self._tempDataBuffer:
             self.flush()
             if self.dataBuffer:
@@ -115,6 +122,10 @@ class HotPath(tcp.Connection):
         Raises:
             TypeError: the data is not bytes.
         """
+        if self._corked == QUICK and data.__class__ is bytes:
+            if data:
+                self._tempDataBuffer.append(data)  # and `flush` sees how many bytes there are
+            return
         if self.TLS:
             super().write(data)
             return
@@ -128,6 +139,22 @@ class HotPath(tcp.Connection):
             self._maybePauseProducer()
         if not self._corked:
             self._flush_soon()
+
+    def ask_again(self) -> None:
+        """Have further writes ask what they have to: something has changed amid a callback."""
+        if self._corked == QUICK:
+            self._corked = CORKED
+            self._tempDataLen = sum(map(len, self._tempDataBuffer))
+
+    def startTLS(self, *arguments: Any) -> None:
+        """Begin TLS as Twisted has it; what is written from now on is encrypted."""
+        self.ask_again()
+        super().startTLS(*arguments)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Take a producer, which every write from now on may pause."""
+        self.ask_again()
+        super().registerProducer(producer, streaming)
 
     def writeSequence(self, iovec: Any) -> None:
         """Send several pieces as `write` does one."""
@@ -144,9 +171,10 @@ class HotPath(tcp.Connection):
         """Send what was gathered, with one `send`; the rest waits for `doWrite`."""
         if not self.connected or self._aborting:
             return
-        if self.dataBuffer:  # doWrite is at work and takes ours up after it
-            return
         gathered = self._tempDataBuffer
+        if self.dataBuffer:  # doWrite is at work and takes ours up after it
+            self._tempDataLen = sum(map(len, gathered))
+            return
         if not gathered:
             return
         data = gathered[0] if len(gathered) == 1 else b"".join(gathered)
@@ -180,13 +208,13 @@ class HotPath(tcp.Connection):
         self.bytes_in += len(data)
         if self.tap is not None:
             self._tapped("in", data)
-        self._corked = True
+        self._corked = CORKED
         try:
             self.protocol.dataReceived(data)
         except BaseException:
-            self._corked = False
+            self._corked = OPEN
             return self._handler_failed()
-        self._corked = False
+        self._corked = OPEN
         if self._tempDataBuffer:
             self.flush()
             if self.dataBuffer:

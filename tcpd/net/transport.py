@@ -39,7 +39,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpd.net.causes import cause_of_end, cause_of_error
-from tcpd.net.hot_path import HotPath
+from tcpd.net.hot_path import CORKED, OPEN, HotPath
 from tcpd.net.lingering import lingers
 
 # Two reads' worth: the answer to one may be queued whole, and the next already be there, so that a
@@ -145,13 +145,13 @@ class StreamTransport(HotPath):
 
     def doWrite(self) -> BaseException | None:  # type: ignore[override]
         """Send from the queue, then do what waited for its end: producer, half-close, close."""
-        self._corked = True
+        self._corked = CORKED
         try:
             why: BaseException | None = super().doWrite()
         except BaseException:  # a producer's resumeProducing, or writeConnectionLost
-            self._corked = False
+            self._corked = OPEN
             return self._handler_failed()
-        self._corked = False
+        self._corked = OPEN
         if why is not None:
             return why
         if self._tempDataBuffer:
@@ -166,7 +166,7 @@ class StreamTransport(HotPath):
     @property
     def queued(self) -> int:
         """How many of the handler's bytes the kernel hasn't taken yet; 0 once it has ended."""
-        return len(self.dataBuffer) - self.offset + self._tempDataLen
+        return len(self.dataBuffer) - self.offset + sum(map(len, self._tempDataBuffer))
 
     # -- backpressure ------------------------------------------------------------------------
 
@@ -274,14 +274,14 @@ class StreamTransport(HotPath):
         Returns:
             whether it returned. If not, the failure is reported and the session is over.
         """
-        self._corked = True
+        self._corked = CORKED
         try:
             step(*arguments)
         except BaseException:
-            self._corked = False
+            self._corked = OPEN
             self.connectionLost(Failure(self._handler_failed()))
             return False
-        self._corked = False
+        self._corked = OPEN
         if self._tempDataBuffer:
             self.flush()
         return True
@@ -363,6 +363,7 @@ class StreamTransport(HotPath):
             self._grace_call.cancel()
             self._grace_call = None
         producer, self.producer = self.producer, None
+        self.ask_again()
         self.disconnected = 1
         self.connected = 0
         self._loop.forget(self)

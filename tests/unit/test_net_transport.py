@@ -8,9 +8,12 @@ import pytest
 from helpers.net_loop import HandReactor
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet import ssl
 from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tcpd.net.sockets import Server
@@ -544,3 +547,140 @@ def test_every_kind_of_transport_is_known_to_the_lean_loop():
 
     assert {Server, TLSServer} <= LEAN_KINDS
     assert all(issubclass(kind, StreamTransport) for kind in LEAN_KINDS)
+
+
+class Answers(Recorder):
+    """Answers by a function of the test's."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def dataReceived(self, data):
+        super().dataReceived(data)
+        self.answer(self.transport, data)
+
+
+def test_a_producer_that_comes_amid_a_callback_is_paused_by_what_was_written_before():
+    producer = mock.Mock()
+
+    def answer(transport, data):
+        transport.write(b"x" * transport.bufferSize)
+        transport.registerProducer(producer, True)
+        assert not producer.pauseProducing.called
+        transport.write(b"y")
+        assert producer.pauseProducing.called
+
+    with Session(Answers(answer)) as session:
+        session.send(b"go")
+        assert session.observer.handler_failed.call_count == 0
+        assert len(session.read(turns=20)) == StreamTransport.bufferSize + 1
+
+
+def test_the_queue_is_told_right_amid_a_callback_and_after():
+    queued = []
+
+    def answer(transport, data):
+        for _ in range(3):
+            transport.write(b"x" * 100)
+            queued.append(transport.queued)
+
+    with Session(Answers(answer)) as session:
+        session.send(b"go")
+        assert queued == [100, 200, 300]
+        assert session.transport.queued == 0
+
+
+def test_a_callback_s_writes_wait_behind_what_is_queued():
+    full = b"x" * HIGH_WATER
+
+    with Session(Answers(lambda transport, data: transport.write(data))) as session:
+        session.transport.write(full)
+        session.reactor.turn()
+        before = session.transport.queued
+        assert before > 0
+        session.send(b"tail")
+        assert session.transport.queued == before + 4
+        assert session.read(turns=100) == full + b"tail"
+        assert session.transport.queued == 0
+
+
+def test_what_is_written_amid_a_callback_after_the_end_goes_nowhere():
+    def answer(transport, data):
+        transport.connectionLost(Failure(ConnectionDone()))
+        transport.write(b"too late")
+        transport.writeSequence([b"too", b"late"])
+
+    with Session(Answers(answer)) as session:
+        session.send(b"go")
+        assert session.transport.queued == 0
+        assert session.read() == b""
+        assert session.observer.handler_failed.call_count == 0
+
+
+def test_nothing_at_all_is_written_by_writing_nothing_amid_a_callback():
+    with Session(Answers(lambda transport, data: transport.write(b""))) as session:
+        sends = counted_sends(session)
+        session.send(b"go")
+        assert sends == []
+
+
+@pytest.mark.parametrize("wrong", ["text", bytearray(b"x"), None])
+def test_only_bytes_can_be_written_amid_a_callback_too(wrong):
+    caught = []
+
+    def answer(transport, data):
+        with pytest.raises(TypeError) as error:
+            transport.write(wrong)
+        caught.append(error)
+
+    class Bytes(bytes):
+        pass
+
+    with Session(Answers(answer)) as session:
+        session.send(b"go")
+        assert len(caught) == 1
+        session.protocol.answer = lambda transport, data: transport.write(Bytes(b"fine"))
+        session.send(b"go")
+        assert session.read() == b"fine"
+
+
+def test_what_is_written_after_starttls_amid_a_callback_is_encrypted():
+    def answer(transport, data):
+        transport.write(b"go ahead\n")
+        transport.startTLS(ssl.CertificateOptions())
+        transport.write(b"a secret")
+
+    with Session(Answers(answer)) as session:
+        session.send(b"STARTTLS")
+        got = session.read()
+        assert got.startswith(b"go ahead\n")
+        assert b"secret" not in got
+
+
+def test_what_is_written_amid_a_callback_once_twisted_s_tls_has_begun_is_encrypted():
+    with Session(Recorder()) as session:
+        wrapper = mock.Mock()
+        wrapper.dataReceived.side_effect = lambda data: session.transport.write(b"a secret")
+        session.transport.protocol = wrapper
+        session.transport.TLS = True
+        sends = counted_sends(session)
+        session.send(b"a record")
+        assert sends == []
+        wrapper.write.assert_called_once_with(b"a secret")
+
+
+def test_a_producer_is_paused_by_what_a_callback_wrote_behind_a_queue():
+    producer = mock.Mock()
+
+    def answer(transport, data):
+        transport.write(b"x" * transport.bufferSize)
+
+    with Session(Answers(answer)) as session:
+        session.transport.dataBuffer = b"queued"  # and the kernel takes no more
+        session.transport.socket = mock.Mock(wraps=session.transport.socket)
+        session.transport.socket.send.side_effect = BlockingIOError
+        session.send(b"go")
+        session.transport.registerProducer(producer, True)
+        session.transport.write(b"y")
+        assert producer.pauseProducing.called
