@@ -28,6 +28,7 @@ from tcpd.config.schema import Config
 from tcpd.daemon import Daemon
 from tcpd.endpoint_plugins import installed_kinds
 from tcpd.errors import ConfigError, ConfigErrors, TcpdError, did_you_mean
+from tcpd.escape import escape_text
 from tcpd.registry import build_handler, list_handlers, list_plugins
 from tcpd.sd_notify import ServiceManager
 from tcpd.sinks.log_output import LogOutput, choose_log_output, with_level
@@ -117,6 +118,7 @@ class Options(UsageOptions):
             _build(self)
             print("ok" if self["check-config"] else dump(config))
             sys.exit(0)
+        self._check_pid_file()
         self._take_over_log(config)
 
     @property
@@ -145,6 +147,14 @@ class Options(UsageOptions):
             by_flags = self["config"] is None or all(each.where[:2] == "--" for each in errors)
             lines = [f"tcpd: {each}" if each.where[:2] == "--" else str(each) for each in errors]
             _end(EX_USAGE if by_flags else EX_CONFIG, "\n".join(lines))
+
+    def _check_pid_file(self) -> None:
+        """Refuse a pid file that is a symbolic link, before twistd writes to wherever it leads."""
+        runner = self.parent if self.parent is not None else {}
+        path = runner.get("pidfile")
+        if path and os.path.islink(path):
+            name = escape_text(path)
+            _end(EX_USAGE, f"tcpd: --pidfile: '{name}' is a symbolic link; name its target")
 
     def _take_over_log(self, config: Config) -> None:
         """Have twistd, or twist, log as the configuration says, unless told otherwise itself."""

@@ -363,3 +363,27 @@ def test_parsing_imports_no_reactor() -> None:
         " sys.exit('twisted.internet.reactor' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+@pytest.mark.parametrize("target", ["file", "nowhere"])
+def test_a_pid_file_that_is_a_link_is_refused(
+    target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").write_text("kept")
+    Path("link").symlink_to(target)
+    options = Options()
+    options.parent = {"pidfile": "link"}
+    with pytest.raises(SystemExit) as ended:
+        options.parseOptions([])
+    assert ended.value.code == 2
+    expected = "tcpd: --pidfile: 'link' is a symbolic link; name its target\n"
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize("parent", [{"pidfile": ""}, {"pidfile": "file"}, {}, None])
+def test_other_pid_files_and_none_are_fine(parent: dict[str, str] | None) -> None:
+    Path("file").write_text("1")
+    options = Options()
+    options.parent = parent
+    options.parseOptions([])
+    assert options.configuration is not None
