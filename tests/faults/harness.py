@@ -32,6 +32,8 @@ from helpers.daemon import BIN, PATIENCE
 
 LOOPBACK = 'listen = "tcp:0:interface=127.0.0.1"'
 """The line of a listener that only this machine reaches, at a port that the kernel chooses."""
+CROWDED = "limits = { sessions = 20000, per_address = 20000 }"
+"""The line of a listener that many sessions of one address may use."""
 MB = 1_000_000
 KB = 1_000
 _TICKS = os.sysconf("SC_CLK_TCK")

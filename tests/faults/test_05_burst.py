@@ -10,7 +10,7 @@ makes the kernel drop what it has no room for, and then tries again only after a
 
 from pathlib import Path
 
-from faults.harness import LOOPBACK, Crowd, allow_files, quantile, tcpd
+from faults.harness import CROWDED, LOOPBACK, Crowd, allow_files, quantile, tcpd
 
 
 def overflows():
@@ -24,7 +24,7 @@ def overflows():
 
 def test_a_burst_of_connects(tmp_path, figure):
     allow_files(3000)
-    with tcpd(tmp_path, f"[listeners.echo]\n{LOOPBACK}\n") as daemon:
+    with tcpd(tmp_path, f"[listeners.echo]\n{LOOPBACK}\n{CROWDED}\n") as daemon:
         daemon.assert_serves()
         before = overflows()
         with Crowd(daemon.port(), 2000) as crowd:

@@ -9,14 +9,14 @@ is within 1 MB: a session of 100 bytes that is never let go would make it 0.8 MB
 one with its protocol and its buffers ten times that.
 """
 
-from faults.harness import LOOPBACK, MB, Crowd, allow_files, tcpd
+from faults.harness import CROWDED, LOOPBACK, MB, Crowd, allow_files, tcpd
 
 SESSIONS = 4000
 
 
 def test_rounds_of_sessions(tmp_path, figure):
     allow_files(SESSIONS + 500)
-    config = f"[listeners.echo]\n{LOOPBACK}\n"
+    config = f"[listeners.echo]\n{LOOPBACK}\n{CROWDED}\n"
     with tcpd(tmp_path, config) as daemon:
         daemon.assert_serves()
         base = daemon.descriptors_at_rest()

@@ -8,14 +8,14 @@ Each has echoed a byte. What counts is by how much the daemon's resident memory 
 kernel has for a socket comes on top, and is the same for every server.
 """
 
-from faults.harness import KB, LOOPBACK, Crowd, allow_files, tcpd
+from faults.harness import CROWDED, KB, LOOPBACK, Crowd, allow_files, tcpd
 
 SESSIONS = 10_000
 
 
 def test_idle_sessions(tmp_path, figure):
     allow_files(SESSIONS + 500)
-    with tcpd(tmp_path, f"[listeners.echo]\n{LOOPBACK}\n") as daemon:
+    with tcpd(tmp_path, f"[listeners.echo]\n{LOOPBACK}\n{CROWDED}\n") as daemon:
         daemon.assert_serves()
         base = daemon.memory
         crowds = []

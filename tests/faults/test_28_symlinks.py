@@ -1,0 +1,61 @@
+"""Row 28: a symlink where the log, pid or recording file should be.
+
+Must hold: refused with a clear error.
+
+Best known: none measured.
+
+Whoever may write in a directory of the daemon's could have it write anywhere, as the user that it
+is. The link leads to a file that exists, or nowhere. (A capture file doesn't exist yet; the handler
+`logging` writes recordings.)
+"""
+
+import subprocess
+
+from faults.harness import BIN, LOOPBACK
+
+LISTENER = f"[listeners.echo]\n{LOOPBACK}\n"
+CASES = {
+    "log": ([], f'{LISTENER}[log]\nfile = "link"\n'),
+    "twistd's log": (["--logfile=link"], LISTENER),
+    "pid": (["--pidfile=link"], LISTENER),
+    "recording": ([], f'{LISTENER}handler = "logging"\noptions = {{ path = "link" }}\n'),
+}
+
+
+def refused(directory, what, target):
+    """Try one; return whether it was refused, in one line that says why."""
+    flags, config = CASES[what]
+    directory.mkdir()
+    (directory / "tcpd.toml").write_text(config)
+    link, file = directory / "link", directory / "target"
+    if target is not None:
+        file.write_text(target)
+    link.symlink_to("target")
+    process = subprocess.Popen(
+        [BIN / "twistd", "-n", "--pidfile=", *flags, "tcpd", "--config=tcpd.toml"],
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        _output, said = process.communicate(timeout=5)
+    except subprocess.TimeoutExpired:  # it runs
+        process.kill()
+        _output, said = process.communicate()
+    print(what, target, process.returncode, said)
+    untouched = file.read_text() == target if target is not None else not file.exists()
+    clear = said.count("\n") == 1 and "link" in said and "symbolic link" in said
+    return process.returncode in (1, 2, 78) and untouched and clear and link.is_symlink()
+
+
+def test_links_are_refused(tmp_path, figure):
+    # twistd takes a number in a pid file for a process that may still run.
+    seen = {
+        (what, target): refused(tmp_path / f"{what} {target}", what, target)
+        for what in CASES
+        for target in ("4194305", None)
+    }
+    figure(f"{sum(seen.values())} of {len(seen)} refused, with the reason")
+    assert all(seen.values()), seen
