@@ -102,6 +102,10 @@ class HandlerError(TcpdError):
     """A handler that can't be had: no such name, or it failed to import; the text says why."""
 
 
+class SinkError(TcpdError):
+    """A sink that can't be had: no such name, or it failed to import; the text says why."""
+
+
 class StartError(TcpdError, SystemExit):
     """What failed while the daemon started: an address in use, a missing permission.
 

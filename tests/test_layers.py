@@ -33,7 +33,7 @@ ROWS: list[list[set[str]]] = [
     [{"framing"}],
     [{"interfaces"}],
     [{"handlers"}, {"net"}, {"sinks"}, {"admission"}, {"relay"}, {"sd_listen"}, {"handler_life"}],
-    [{"registry"}],
+    [{"registry"}, {"sink_registry"}],
     [{"config"}],
     [{"serving"}],
     [{"listener"}, {"connector"}, {"client"}, {"testing"}, {"sd_notify"}],

@@ -1,0 +1,181 @@
+"""A sink that appends records to a file: one JSON object a line (JSON Lines).
+
+Rules:
+- The file is made readable by its owner and group at most, and never reached through a symbolic
+  link; nor are the older ones, as renaming doesn't follow them.
+- A batch is in the file whole or not at all: of one that the disk has no room for, what had been
+  written is taken back, and it is tried again. So no line is ever broken off, or there twice.
+- Several processes may write to one file, and somebody else may move it away at any time.
+- A file that is full, or of another period, is renamed: `events.jsonl.1` is the latest of those.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tcpd.errors import FieldError, raise_all
+from tcpd.escape import escape_text
+from tcpd.fields import Range
+from tcpd.sinks.record import Record
+from tcpd.sinks.sink import Sink, TryAgainError
+from tcpd.units import ByteSize, Seconds
+
+SYNC_EVERY = Seconds(1.0)
+
+
+@dataclass
+class JsonLines(Sink):
+    """Append records to a file, one JSON object a line."""
+
+    path: Path
+    """The file."""
+    mode: Literal["0600", "0640"] = "0640"
+    """Who may read the files that it makes: the owner, or the group too."""
+    rotate_size: Annotated[ByteSize, Range(1024)] | None = None
+    """A file doesn't grow beyond this; without it, it may."""
+    rotate_every: Annotated[Seconds, Range(1.0)] | None = None
+    """A new file is begun so often, counted from midnight UTC of 1970; without it, never."""
+    keep: Annotated[int, Range(1, 10_000)] = 10
+    """How many older files are kept when it is rotated."""
+    fsync: Literal["never", "batch", "interval"] = "interval"
+    """When records are forced to the disk."""
+    fsync_interval: Annotated[Seconds, Range(0.01)] = SYNC_EVERY
+    """How often, for `fsync = "interval"`."""
+    clock: Callable[[], float] = field(init=False, default=time.time, repr=False)
+    """Tells the time in seconds since 1970."""
+
+    def __post_init__(self) -> None:
+        self._fd = -1
+        self._period = 0
+        self._is_checked = False
+        self.flush_every = self.fsync_interval
+        raise_all(path_problems(self.path))
+
+    def open(self) -> None:
+        """Open the file."""
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        # O_NONBLOCK: nothing is waited for, even if it is a pipe or a device.
+        try:
+            self._fd = os.open(self.path, flags | os.O_NONBLOCK, int(self.mode, 8))
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise TryAgainError(f"{self.path} is a symbolic link; name its target") from None
+            raise TryAgainError(f"{self.path}: {error.strerror}") from None
+        status = os.fstat(self._fd)
+        if not stat.S_ISREG(status.st_mode):
+            self.close()
+            raise TryAgainError(f"{self.path} isn't a regular file")
+        self._is_checked = False
+        self._period = self._period_of(status.st_mtime if status.st_size else self.clock())
+
+    def write(self, batch: Sequence[Record]) -> None:
+        """Append some records."""
+        data = "".join([f"{record.line}\n" for record in batch]).encode("ascii")
+        try:
+            size = self._size_when_ours()
+            if size and self._is_full(size + len(data)):
+                self._rotate()
+                size = self._size_when_ours()
+            self._append(data, size)
+        except OSError as error:
+            raise TryAgainError(f"{self.path}: {error.strerror}") from error
+        finally:
+            if self._fd >= 0:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def flush(self) -> None:
+        """Force what was written to the disk, unless that is done with each batch, or never."""
+        if self.fsync == "interval" and self._fd >= 0:
+            os.fdatasync(self._fd)
+
+    def reopen(self) -> None:
+        """Open the file anew; keep the old one if that fails."""
+        old = self._fd, self._period
+        try:
+            self.open()
+        except BaseException:
+            self._fd, self._period = old
+            raise
+        os.close(old[0])
+
+    def close(self) -> None:
+        """Close the file."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _size_when_ours(self) -> int:
+        """Lock the file for one batch, and return its size; take up a new one if it was moved."""
+        for _ in range(3):
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            mine = os.fstat(self._fd)
+            try:
+                there = os.stat(self.path, follow_symlinks=False)
+                if (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino):
+                    break
+            except FileNotFoundError:
+                pass
+            self.reopen()
+        return os.fstat(self._fd).st_size
+
+    def _append(self, data: bytes, size: int) -> None:
+        """Append a batch to a file of a size; if it fails, the file is as before."""
+        try:
+            left = memoryview(self._end_of_line(size) + data)
+            while left:
+                left = left[os.write(self._fd, left) :]
+            if self.fsync == "batch":
+                os.fdatasync(self._fd)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, size)  # this needs no room on the disk
+            raise
+
+    def _end_of_line(self, size: int) -> bytes:
+        """Return what ends a line that somebody has broken off, so that it spoils no other."""
+        if size == 0 or self._is_checked:
+            return b""
+        self._is_checked = True
+        return b"" if os.pread(self._fd, 1, size - 1) == b"\n" else b"\n"
+
+    def _is_full(self, size: int) -> bool:
+        if self.rotate_size is not None and size > self.rotate_size:
+            return True
+        return self._period != self._period_of(self.clock())
+
+    def _period_of(self, seconds: float) -> int:
+        return int(seconds // self.rotate_every) if self.rotate_every is not None else 0
+
+    def _rotate(self) -> None:
+        """Rename the file, and those that were renamed before; begin a new one."""
+        for number in range(self.keep - 1, 0, -1):
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(self._older(number), self._older(number + 1))
+        os.rename(self.path, self._older(1))
+        self.reopen()
+
+    def _older(self, number: int) -> str:
+        return f"{self.path}.{number}"
+
+
+def path_problems(path: Path) -> list[FieldError]:
+    """Return what is wrong with a path that records are to be written to, as far as one can see."""
+    shown = escape_text(str(path))
+    at = ("path",)
+    if path.is_symlink():
+        return [FieldError(at, f"{shown} is a symbolic link", "name its target")]
+    if path.is_dir():
+        return [FieldError(at, f"{shown} is a directory, not a file")]
+    if not path.parent.is_dir():
+        parent = escape_text(str(path.parent))
+        return [FieldError(at, f"there is no directory {parent}", "make it first")]
+    return []
