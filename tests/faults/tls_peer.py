@@ -45,8 +45,12 @@ class TLSPeer:
 
     def send(self, data: bytes) -> None:
         """Encrypt, and send."""
+        self.sock.sendall(self.encrypt(data))
+
+    def encrypt(self, data: bytes) -> bytes:
+        """Return data as it is to be sent; nothing is sent."""
         self.tls.write(data)
-        self.flush()
+        return self.outgoing.read()
 
     def last_words(self, data: bytes) -> bytes:
         """Return data and a close_notify, encrypted; nothing is sent."""
