@@ -7,8 +7,9 @@ happened yet; `twistd tcpd --check-config` stops there.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from twisted.application.internet import TimerService
@@ -29,6 +30,7 @@ from tcpd.sd_notify import ServiceManager
 from tcpd.serving import Serving
 from tcpd.session import Origin
 from tcpd.sinks.access_log import AccessLog
+from tcpd.sinks.hub import Sinks
 from tcpd.sinks.log_output import LogOutput
 
 
@@ -47,6 +49,7 @@ class Daemon(MultiService):
         log_observer: what writes the log, for the application that this becomes a part of.
         listeners: by name.
         connectors: by name.
+        sinks: what writes the events down.
 
     Raises:
         TcpdError: something that the configuration names can't be used.
@@ -69,9 +72,11 @@ class Daemon(MultiService):
         self._log_output = log_output
         self.log_observer: ILogObserver | None = None
         self._notes = notes
+        self._also_reopen: Callable[[int, FrameType | None], Any] | None = None
         self._sweep = Sweep(reactor)
         if config.log.access and config.log.level in ("debug", "info"):
             self.bus.at_ends.append(AccessLog(log_output, reactor))
+        self.sinks = Sinks(self.bus, reactor, config.sinks)
         self.listeners = {
             name: _listener(name, each, reactor, self.bus)
             for name, each in config.listeners.items()
@@ -108,6 +113,9 @@ class Daemon(MultiService):
         with self._all_or_none():
             super().startService()
         self._sweep.start()
+        self.sinks.start()
+        # After the reactor has dropped the last sessions, which are to be written down too.
+        self._reactor.addSystemEventTrigger("after", "shutdown", self.sinks.finish)
         for note in self._notes:
             self.log.warn("{note}", note=note)
         # Before the reactor runs, a TERM would end the process without any stopping.
@@ -162,14 +170,19 @@ class Daemon(MultiService):
             yield connector.serving
 
     def _heed_signals(self) -> None:
-        if self._log_output is not None:
-            signal.signal(signal.SIGUSR1, self._reopen_soon)
+        if self._log_output is not None or self.sinks.status():
+            other = signal.signal(signal.SIGUSR1, self._reopen_soon)
+            if self._log_output is None and callable(other) and other != self._reopen_soon:
+                self._also_reopen = other  # twistd's own, for a log of its own
 
-    def _reopen_soon(self, number: int, frame: object) -> None:
-        self._reactor.callFromThread(self.reopen_log)  # a signal may come amid anything
+    def _reopen_soon(self, number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self.reopen_files)  # a signal may come amid anything
+        if self._also_reopen is not None:
+            self._also_reopen(number, frame)
 
-    def reopen_log(self) -> None:
-        """Open the log file anew, since something may have moved it away."""
+    def reopen_files(self) -> None:
+        """Open the log file and those of sinks anew, since something may have moved them away."""
+        self.sinks.reopen()
         if self._log_output is not None:
             try:
                 self._log_output.reopen()

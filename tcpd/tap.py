@@ -31,6 +31,7 @@ from tcpd.errors import ConfigError, ConfigErrors, TcpdError, did_you_mean
 from tcpd.escape import escape_text
 from tcpd.registry import build_handler, list_handlers, list_plugins
 from tcpd.sd_notify import ServiceManager
+from tcpd.sink_registry import build_sink
 from tcpd.sinks.log_output import LogOutput, choose_log_output, with_level
 from tcpd.toml_file import TomlFile
 
@@ -141,7 +142,7 @@ class Options(UsageOptions):
                 raise ConfigError("--config", "expected a file, not an empty text")
             file = TomlFile.read(Path(self["config"])) if self["config"] is not None else None
             table, source = overlay(self.flags, file.table if file else None, file)
-            return build_config(table, source, build_handler, installed_kinds)
+            return build_config(table, source, build_handler, installed_kinds, build_sink)
         except (ConfigError, ConfigErrors) as error:
             errors = error.errors if isinstance(error, ConfigErrors) else (error,)
             by_flags = self["config"] is None or all(each.where[:2] == "--" for each in errors)

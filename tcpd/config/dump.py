@@ -13,6 +13,7 @@ from tcpd.config.schema import Config, ConnectorConfig, ListenerConfig
 from tcpd.endpoint import Endpoint
 from tcpd.fields import keys_of
 from tcpd.scalars import HandlerName
+from tcpd.sinks.settings import SinkConfig
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -33,7 +34,13 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, ListenerConfig | ConnectorConfig):
         handler = HandlerName(value.handler).from_directory(value.base)
-        value = dataclasses.replace(value, handler=handler, options=_options(value))
+        value = dataclasses.replace(
+            value, handler=handler, options=_options_of(value.factory, value)
+        )
+    if isinstance(value, SinkConfig):
+        kind = HandlerName(value.kind).from_directory(value.base)
+        options = _options_of(value.sink, value)
+        value = dataclasses.replace(value, kind=kind, options=options)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         pairs = {key: getattr(value, field.name) for key, field in keys_of(type(value)).items()}
         return {key: _plain(each) for key, each in pairs.items() if each is not None}
@@ -44,17 +51,19 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _options(served: ListenerConfig | ConnectorConfig) -> Mapping[str, object]:
-    """Return the options of a handler, defaults included, as far as they have a TOML form."""
-    handler = type(served.factory)
-    if not dataclasses.is_dataclass(handler):
-        return served.options
-    values = {key: getattr(served.factory, f.name) for key, f in keys_of(handler).items()}
+def _options_of(
+    made: object, given: ListenerConfig | ConnectorConfig | SinkConfig
+) -> Mapping[str, object]:
+    """Return the options of a handler or sink, defaults included, if they have a TOML form."""
+    kind = type(made)
+    if not dataclasses.is_dataclass(kind):
+        return given.options
+    values = {key: getattr(made, f.name) for key, f in keys_of(kind).items()}
     for key, value in values.items():
         if isinstance(value, HandlerName):
-            values[key] = value.from_directory(served.base)
+            values[key] = value.from_directory(given.base)
     plain = {key: _plain(value) for key, value in values.items() if value is not None}
-    return {**served.options, **{key: each for key, each in plain.items() if _is_simple(each)}}
+    return {**given.options, **{key: each for key, each in plain.items() if _is_simple(each)}}
 
 
 def _is_simple(value: object) -> bool:

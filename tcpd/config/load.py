@@ -26,18 +26,20 @@ from tcpd.config.schema import (
     LogConfig,
     ServerTLSConfig,
 )
+from tcpd.config.sinks import BuildSink, place_problems, read_sink
 from tcpd.endpoint import ClientEndpoint, ServerEndpoint
 from tcpd.endpoint_kinds import CLIENTS, SERVERS
 from tcpd.errors import ConfigError, ConfigErrors, did_you_mean
 from tcpd.escape import escape_text
 from tcpd.fields import Place, Source, build_partly, dotted, keys_of
+from tcpd.sinks.settings import SinkConfig
 from tcpd.toml_file import TomlFile
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # The endpoints to which the net layer adds TLS by itself; what another does with it isn't ours.
 _CAN_HAVE_TLS = ("tcp", "tcp6", "unix", "systemd")
 
-Served = TypeVar("Served", ListenerConfig, ConnectorConfig)
+Named = TypeVar("Named", ListenerConfig, ConnectorConfig, SinkConfig)
 
 
 class BuildHandler(Protocol):
@@ -74,7 +76,10 @@ class InstalledKinds(Protocol):
 
 
 def load(
-    path: Path, build_handler: BuildHandler, installed_kinds: InstalledKinds | None = None
+    path: Path,
+    build_handler: BuildHandler,
+    installed_kinds: InstalledKinds | None = None,
+    build_sink: BuildSink | None = None,
 ) -> Config:
     """Return the configuration in a file.
 
@@ -83,12 +88,13 @@ def load(
         build_handler: makes handlers.
         installed_kinds: knows the endpoints that plugins bring along; without it, an endpoint of a
             kind that tcpd doesn't know itself is left for Twisted to judge.
+        build_sink: makes sinks; without it, their kinds and options are left unchecked.
 
     Raises:
         ConfigErrors: everything that is wrong with it.
     """
     file = TomlFile.read(path)
-    return build_config(file.table, file, build_handler, installed_kinds)
+    return build_config(file.table, file, build_handler, installed_kinds, build_sink)
 
 
 def build_config(
@@ -96,6 +102,7 @@ def build_config(
     source: Source,
     build_handler: BuildHandler,
     installed_kinds: InstalledKinds | None = None,
+    build_sink: BuildSink | None = None,
 ) -> Config:
     """Return the configuration in a table.
 
@@ -104,11 +111,12 @@ def build_config(
         source: where its values come from.
         build_handler: makes handlers.
         installed_kinds: as for `load`.
+        build_sink: as for `load`.
 
     Raises:
         ConfigErrors: everything that is wrong with it.
     """
-    loader = _Loader(Place(source), build_handler, installed_kinds)
+    loader = _Loader(Place(source), build_handler, installed_kinds, build_sink)
     config = loader.config(table)
     if loader.problems:
         raise ConfigErrors(loader.in_order())
@@ -117,9 +125,14 @@ def build_config(
 
 class _Loader:
     def __init__(
-        self, root: Place, build_handler: BuildHandler, installed_kinds: InstalledKinds | None
+        self,
+        root: Place,
+        build_handler: BuildHandler,
+        installed_kinds: InstalledKinds | None,
+        build_sink: BuildSink | None,
     ) -> None:
         self.root = root
+        self.build_sink = build_sink
         self.build_handler = build_handler
         self.installed_kinds = installed_kinds
         self.problems: list[ConfigError] = []
@@ -133,6 +146,7 @@ class _Loader:
                 self.problems.append((self.root / key).error("unknown key", hint))
         listeners = self.section(table, "listeners", self.listener)
         connectors = self.section(table, "connectors", self.connector)
+        sinks = self.section(table, "sinks", self.sink)
         at = self.root / "log"
         log = build_partly(LogConfig, table.get("log", {}), at, self.problems)
         if log is not None:
@@ -140,6 +154,10 @@ class _Loader:
         for name in connectors.keys() & listeners.keys():
             place = self.root / "connectors" / name
             self.problems.append(place.error("a listener has this name", "choose another"))
+        served = [*listeners, *connectors]
+        for name, sink in sinks.items():
+            if sink is not None:
+                self.problems += place_problems(sink, self.root / "sinks" / name, served)
         self.check_clashes()
         if not (table.get("listeners") or table.get("connectors")):
             hint = "add a [listeners.NAME] with a 'listen', or a [connectors.NAME] with a 'connect'"
@@ -148,14 +166,15 @@ class _Loader:
             listeners={name: each for name, each in listeners.items() if each},
             connectors={name: each for name, each in connectors.items() if each},
             log=log or LogConfig(),
+            sinks={name: each for name, each in sinks.items() if each},
         )
 
     def section(
         self,
         table: Mapping[str, Any],
         key: str,
-        read: Callable[[object, Place], Served | None],
-    ) -> dict[str, Served | None]:
+        read: Callable[[object, Place], Named | None],
+    ) -> dict[str, Named | None]:
         """Return a table of named tables, each read; None stands for one that is wrong."""
         section = table.get(key, {})
         place = self.root / key
@@ -170,8 +189,8 @@ class _Loader:
         name: str,
         table: object,
         place: Place,
-        read: Callable[[object, Place], Served | None],
-    ) -> Served | None:
+        read: Callable[[object, Place], Named | None],
+    ) -> Named | None:
         if not _NAME.fullmatch(name):
             hint = "a name has 1 to 64 of the characters A-Z a-z 0-9 _ . -"
             self.problems.append(place.error("this isn't a valid name", hint))
@@ -218,6 +237,10 @@ class _Loader:
         if connector is None or len(self.problems) > found:
             return None
         return dataclasses.replace(connector, factory=factory, base=(place / "handler").directory)
+
+    def sink(self, table: object, place: Place) -> SinkConfig | None:
+        """Return a sink, or None with its problems noted."""
+        return read_sink(table, place, self.build_sink, self.problems)
 
     def handler(self, table: object, place: Place) -> Any:
         """Return the factory of a listener or connector, made of its options; None if it can't."""

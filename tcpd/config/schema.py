@@ -20,6 +20,7 @@ from tcpd.admission.rules import Access, Limits
 from tcpd.endpoint import ClientEndpoint, ServerEndpoint
 from tcpd.errors import FieldError, raise_all
 from tcpd.fields import NO_KEY, OneOrMore, Range
+from tcpd.sinks.settings import SinkConfig
 from tcpd.units import Seconds
 
 DEFAULT_HANDLER = "echo"
@@ -231,3 +232,5 @@ class Config:
     """The connectors, by name."""
     log: LogConfig = LogConfig()
     """The log."""
+    sinks: Mapping[str, SinkConfig] = field(default_factory=dict)
+    """Where records of events are written, by name."""

@@ -27,6 +27,8 @@ from tcpd.endpoint import ClientEndpoint, ServerEndpoint
 from tcpd.errors import ConfigErrors
 from tcpd.fields import Place, convert, keys_of
 from tcpd.registry import build_handler
+from tcpd.sink_registry import build_sink
+from tcpd.sinks.settings import Retry, SinkConfig
 from tcpd.toml_file import TomlFile
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
@@ -43,6 +45,8 @@ SECTIONS = {
     "`[connectors.NAME.deadlines]`": ConnectorDeadlines,
     "`[connectors.NAME.tls]`": ClientTLSConfig,
     "`[log]`": LogConfig,
+    "`[sinks.NAME]`: writing events down": SinkConfig,
+    "`[sinks.NAME.retry]`": Retry,
 }
 
 
@@ -92,7 +96,7 @@ def test_every_example_loads(text: str, tmp_path: Path) -> None:
     for name in re.findall(r'"([a-z.-]+\.(?:pem|key))"', text):
         pem.write(tmp_path / name)
     (tmp_path / "tcpd.toml").write_text(text, "utf-8")
-    config = load(tmp_path / "tcpd.toml", build_handler)
+    config = load(tmp_path / "tcpd.toml", build_handler, build_sink=build_sink)
     assert config.listeners or config.connectors
 
 

@@ -14,6 +14,8 @@ from tcpd.config.load import load
 from tcpd.config.schema import ClientTLSConfig, Config, LogConfig, Reconnect, ServerTLSConfig
 from tcpd.fields import keys_of
 from tcpd.registry import build_handler
+from tcpd.sink_registry import build_sink
+from tcpd.sinks.settings import SinkConfig
 
 SHIPPED = Path(__file__).parents[2] / "etc" / "tcpd.toml"
 
@@ -30,7 +32,7 @@ def everything(tmp_path: Path) -> Config:
     (tmp_path / "tcpd.toml").write_text(uncommented(), "utf-8")
     for name in re.findall(r'"([a-z]+\.(?:pem|key))"', uncommented()):
         pem.write(tmp_path / name)
-    return load(tmp_path / "tcpd.toml", build_handler)
+    return load(tmp_path / "tcpd.toml", build_handler, build_sink=build_sink)
 
 
 def test_it_is_echo_for_this_machine_and_nothing_else() -> None:
@@ -59,6 +61,9 @@ def test_what_it_shows_as_a_default_is_the_default(everything: Config, tmp_path:
     assert echo.tls is not None
     assert echo.tls.alpn == ()
     assert echo.handler == uplink.handler == "echo"
+    events = everything.sinks["events"]
+    assert replace(events, options={}) == SinkConfig(kind="jsonl")
+    assert events.sink.path == tmp_path / "events.jsonl"
     assert replace(echo.limits, rate="off", burst=None) == Limits()
     assert echo.access == Access()
 
@@ -67,6 +72,7 @@ def test_it_shows_every_setting_there_is() -> None:
     shown: Any = tomllib.loads(uncommented())
     assert shown.keys() == keys_of(Config).keys()
     assert shown["log"].keys() == keys_of(LogConfig).keys()
+    assert shown["sinks"]["events"].keys() == keys_of(SinkConfig).keys()
     echo, uplink = shown["listeners"]["echo"], shown["connectors"]["uplink"]
     assert echo.keys() == {"listen", "handler", "options", "tls", "limits", "access"}
     assert echo["limits"].keys() == keys_of(Limits).keys()
