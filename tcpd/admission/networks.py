@@ -45,7 +45,7 @@ def address_number(host: str) -> int:
         if ":" in host:
             return int.from_bytes(inet_pton(AF_INET6, host.partition("%")[0]), "big")
         return _MAPPED | int.from_bytes(inet_pton(AF_INET, host), "big")
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL in it
         raise ValueError(f"'{escape_text(host, limit=60)}' isn't an IP address") from None
 
 

@@ -18,7 +18,7 @@ dropped and the young one takes its place. So:
 
 from __future__ import annotations
 
-# Some 5 MB, so that a listener's buckets stay below about 10 MB, and 100,000 addresses are known.
+# Both generations of a listener are some 15 MB with it, and know 100,000 addresses.
 GENERATION = 65536
 # Sums of times aren't exact; a token that is all but there counts.
 _ALMOST = 1e-3
