@@ -189,7 +189,9 @@ def test_ten_thousand_networks_take_as_many_looks_as_they_have_lengths():
 def test_every_length_at_once_takes_no_more_looks_than_there_are_lengths():
     some = networks(*(f"{ipaddress.ip_network((10 << 24, n), strict=False)}" for n in range(33)))
     assert len(some._v4) == 33
-    some = networks(*(f"{ipaddress.ip_network((1 << 127, n), strict=False)}" for n in range(1, 129)))
+    some = networks(
+        *(f"{ipaddress.ip_network((1 << 127, n), strict=False)}" for n in range(1, 129))
+    )
     assert len(some._v6) == 128
 
 
@@ -228,7 +230,10 @@ def test_no_text_does_anything_but_be_a_network_or_not(text):
     [
         ("sessions = 0", ["sessions: expected 1 or more, not 0"]),
         ("sessions = 'of'", ["sessions: expected a whole number or 'off', not 'of'; did you mean"]),
-        ("per_address = 1.5", ["per_address: expected a whole number or 'off', not the number 1.5"]),
+        (
+            "per_address = 1.5",
+            ["per_address: expected a whole number or 'off', not the number 1.5"],
+        ),
         ("rate = 0", ["rate: a rate has to be more than 0; 'off' is no limit at all"]),
         ("rate = '50'", ["rate: expected a rate such as '50/s' or 'off', not '50'"]),
         ("burst = 3", ["burst: it is of no use without a rate; add 'rate'"]),

@@ -15,7 +15,9 @@ def taken(bucket, tries, now, key=1):
 
 
 @pytest.mark.parametrize("start", [0.0, 1e5, 1e7])
-@pytest.mark.parametrize(("rate", "burst"), [(50.0, 50), (0.1, 5), (3.0, 1), (1e4, 1000), (1 / 3, 7)])
+@pytest.mark.parametrize(
+    ("rate", "burst"), [(50.0, 50), (0.1, 5), (3.0, 1), (1e4, 1000), (1 / 3, 7)]
+)
 def test_a_burst_at_once_and_then_the_rate(rate, burst, start):
     bucket = Rates(rate, burst, start)
     assert taken(bucket, 2 * burst, start) == burst

@@ -59,10 +59,11 @@ def test_the_first_is_logged_at_once_and_the_others_in_summary(house):
             house.refusals.note("sessions", peer(f"192.0.2.{n % 4}"))
         assert len(logs) == 1
         house.clock.advance(WINDOW)
-    assert lines(logs)[1:] == [
+    (summary,) = lines(logs)[1:]
+    assert summary == (
         "listener main: 999 more without a session in 10 s: sessions 999;"
         " most from 192.0.2.0 (250), 192.0.2.1 (250), 192.0.2.2 (250)"
-    ]
+    )
     assert house.refusals.counts == {"sessions": 1000} == logged(logs)
     assert {each["log_level"] for each in logs} == {LogLevel.warn}
 
@@ -70,15 +71,13 @@ def test_the_first_is_logged_at_once_and_the_others_in_summary(house):
 def test_each_reason_has_a_first_of_its_own(house):
     with capturedLogs() as logs:
         for reason in ("denied", "rate", "denied", "tls-failed", "rate", "denied"):
-            house.refusals.note(reason, peer("192.0.2.7"), "wrong version" if "-" in reason else "")
+            house.refusals.note(reason, peer("192.0.2.7"), "bad version" if "-" in reason else "")
         house.refusals.flush()
     assert lines(logs) == [
         "listener main refused 192.0.2.7:5000: the access list doesn't let it in (denied)",
         "listener main refused 192.0.2.7:5000: its address opens sessions too fast (rate)",
-        "listener main: 192.0.2.7:5000 was gone before its session began: wrong version"
-        " (tls-failed)",
-        "listener main: 3 more without a session in 0 s: denied 2, rate 1;"
-        " most from 192.0.2.7 (3)",
+        "listener main: 192.0.2.7:5000 was gone before its session began: bad version (tls-failed)",
+        "listener main: 3 more without a session in 0 s: denied 2, rate 1; most from 192.0.2.7 (3)",
     ]
     assert house.refusals.counts == {"denied": 3, "rate": 2, "tls-failed": 1} == logged(logs)
     assert [each["log_level"] for each in logs][:3] == [LogLevel.info, LogLevel.warn, LogLevel.info]
@@ -109,7 +108,9 @@ def test_an_endless_flood_is_a_line_in_ten_seconds(house):
             house.clock.advance(1)
         house.refusals.flush()
     assert len(logs) <= 3 + 60 + 1
-    assert logged(logs) == house.refusals.counts == dict.fromkeys(("denied", "sessions", "rate"), 600)
+    assert (
+        logged(logs) == house.refusals.counts == dict.fromkeys(("denied", "sessions", "rate"), 600)
+    )
 
 
 def test_a_thousand_refusals_are_a_few_kilobytes_and_add_up_in_the_log_itself(house):
@@ -125,7 +126,9 @@ def test_a_thousand_refusals_are_a_few_kilobytes_and_add_up_in_the_log_itself(ho
 
 def test_details_are_escaped_and_bounded(house):
     with capturedLogs() as logs:
-        house.refusals.note("proxy-invalid", peer("192.0.2.7"), "\x1b[2J\r\n{log_level}" + "y" * 10**6)
+        house.refusals.note(
+            "proxy-invalid", peer("192.0.2.7"), "\x1b[2J\r\n{log_level}" + "y" * 10**6
+        )
     (line,) = lines(logs)
     assert line.isprintable()
     assert r"\x1b[2J\r\n{log_level}yyy" in line
@@ -145,10 +148,11 @@ def test_through_a_proxy_both_are_named(house):
     house.bus.subscribe(SessionRefused, events.append)
     with capturedLogs() as logs:
         house.refusals.note("denied", peer("192.0.2.7"), hop=peer("10.0.0.1", 80))
-    assert lines(logs) == [
+    (line,) = lines(logs)
+    assert line == (
         "listener main refused 192.0.2.7:5000 (by way of 10.0.0.1:80):"
         " the access list doesn't let it in (denied)"
-    ]
+    )
     (event,) = events
     assert event.fields() == {
         "listener": "main",
