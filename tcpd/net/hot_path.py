@@ -208,7 +208,8 @@ class HotPath(tcp.Connection):
         self.bytes_in += len(data)
         if self.tap is not None:
             self._tapped("in", data)
-        self._corked = CORKED
+        plain = self.producer is None and not self.TLS and not self._writeDisconnected
+        self._corked = QUICK if plain else CORKED
         try:
             self.protocol.dataReceived(data)
         except BaseException:

@@ -295,6 +295,7 @@ class UNIXTransport(StreamTransport):
     def flush(self) -> None:
         """Send what was gathered, unless descriptors have to go with it: `doWrite` sends those."""
         if self._sendmsgQueue:
+            self._tempDataLen = sum(map(len, self._tempDataBuffer))
             self.startWriting()
         else:
             super().flush()

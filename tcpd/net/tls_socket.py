@@ -83,26 +83,43 @@ class RecordSocket(ssl.SSLSocket):
         if self._sslobj is None:  # gone before TLS began: nothing it sent is to be trusted
             return b""
         try:
-            data: bytes = self._sslobj.read(size)
-            if len(data) == FULL_RECORD:  # more is likely to be waiting in the kernel
-                data = self._read_more(data, size)
-        except ssl.SSLWantReadError:
+            data: bytes = self._sslobj.read(FULL_RECORD)
+        except OSError as error:
+            self.read_failed(error)
+            return b""
+        return self.read_on(data, size) if len(data) == FULL_RECORD else data
+
+    @property
+    def read_record(self) -> Callable[[int], bytes]:
+        """What reads a record, and raises what `read_failed` understands."""
+        read: Callable[[int], bytes] = self._sslobj.read
+        return read
+
+    def read_failed(self, error: OSError) -> None:
+        """Say what an error of `read_record` means: if it returns, the peer's close_notify.
+
+        Raises:
+            BlockingIOError: nothing has come.
+            ssl.SSLEOFError: the stream ends without a close_notify.
+            OSError: the connection is broken.
+        """
+        if isinstance(error, ssl.SSLWantReadError):
             raise BlockingIOError from None
-        except ssl.SSLWantWriteError:
+        if isinstance(error, ssl.SSLWantWriteError):
             self._cross("read")
             raise BlockingIOError from None
-        except ssl.SSLZeroReturnError:
-            return b""
-        return data
+        if not isinstance(error, ssl.SSLZeroReturnError):
+            raise error
 
-    def _read_more(self, first: bytes, size: int) -> bytes:
+    def read_on(self, first: bytes, size: int) -> bytes:
+        """Read up to about `size` bytes, of which the first record is there already."""
         chunks = [first]
         total = len(first)
         # A record is read whole, so nothing is left inside OpenSSL when this stops between two.
         while total < size:
             try:
                 data = self._sslobj.read(FULL_RECORD)
-            except OSError:  # the next recv meets it again
+            except OSError:  # the next read meets it again
                 break
             chunks.append(data)
             total += len(data)
@@ -121,7 +138,7 @@ class RecordSocket(ssl.SSLSocket):
         sent = 0
         try:
             if size <= FULL_RECORD:
-                return int(self._sslobj.write(data))
+                return self._sslobj.write(data)  # type: ignore[no-any-return]
             # A record at a time: of a longer piece that the kernel took in part, OpenSSL would not
             # say how much, and insist on seeing the whole again.
             view = memoryview(data)

@@ -18,20 +18,23 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 from twisted.internet import tcp, unix
 from twisted.internet.error import SSLError
+from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 
+from tcpd.net.hot_path import READ_SIZE
 from tcpd.net.sockets import (
     ClientTransport,
     ServerTransport,
     UNIXServer,
 )
 from tcpd.net.tls import TLSFacts, facts_of
-from tcpd.net.tls_socket import RecordSocket
+from tcpd.net.tls_socket import FULL_RECORD, RecordSocket
 from tcpd.net.transport import StreamTransport
 
 _TCP_CLOSE = 7  # from <netinet/tcp.h>
@@ -70,6 +73,8 @@ class TLSTransport(StreamTransport):
     _deadline_call: Any = None
     _read_waits = False
     _write_waits = False
+    # What reads a record, once the handshake is done: OpenSSL itself, with nothing of ours between.
+    _read_record: Callable[[int], bytes]
 
     # -- the handshake -----------------------------------------------------------------------
 
@@ -106,7 +111,8 @@ class TLSTransport(StreamTransport):
             return
         self.stopWriting()
         if state == "done":
-            self._shaking = False
+            self._shaking = self._write_waits = False
+            self._read_record = self.socket.read_record
             self.stage = ""
             self._cancel_deadline()
             self.socket.crossed = self._crossed
@@ -158,7 +164,22 @@ class TLSTransport(StreamTransport):
             if self._held_by_handler or self._held_by_queue:
                 self.stopReading()
             return None
-        return super().doRead()
+        return self._read()
+
+    def _read(self) -> BaseException | None:
+        try:
+            data = self._read_record(FULL_RECORD)
+            if len(data) == FULL_RECORD:  # more is likely to be waiting in the kernel
+                data = self.socket.read_on(data, READ_SIZE)
+        except OSError as error:
+            try:
+                self.socket.read_failed(error)
+            except BlockingIOError:
+                return None
+            except OSError as what:
+                return self._receive_failed(what)
+            return CONNECTION_DONE
+        return self.deliver(data) if data else CONNECTION_DONE
 
     def doWrite(self) -> BaseException | None:  # type: ignore[override]
         """Send from the queue, or go on with the handshake."""
@@ -170,7 +191,7 @@ class TLSTransport(StreamTransport):
         if self._read_waits:
             self._read_waits = False
             self.startReading()
-            why = super().doRead()
+            why = self._read()
             if why is not None or "socket" not in self.__dict__:
                 return why
         if self.socket.unsent_alert and not self.socket.push_alert():
@@ -234,6 +255,8 @@ class TLSTransport(StreamTransport):
         if "socket" in self.__dict__ and isinstance(self.socket, RecordSocket):
             self.socket.crossed = None
         super().connectionLost(reason)
+        # It holds OpenSSL's memory, and who keeps the transport needn't keep that.
+        self.__dict__.pop("_read_record", None)
 
 
 class TLSServerTransport(TLSTransport, ServerTransport):

@@ -363,3 +363,4 @@ def test_a_session_that_fails_as_the_handshake_ends_is_not_served_again(files, r
             assert both_events(transport) is None
             assert log.failure.call_count == 1
     assert reactor.readers == [port]
+    assert not hasattr(transport, "_read_record")  # whoever keeps it keeps nothing of OpenSSL's
