@@ -115,7 +115,9 @@ class Connector(ClientService):
             self._network = Network(reactor, client_tls=secure, client_header=header)
             endpoint = client_endpoint(self._network, target)
         elif proxy is not None:
-            raise ValueError("a PROXY header needs an endpoint string, whose connections are tcpd's")
+            raise ValueError(
+                "a PROXY header needs an endpoint string, whose connections are tcpd's"
+            )
         else:
             self._target = escape_text(repr(endpoint), limit=100)
         origin = Origin(

@@ -6,6 +6,7 @@ happened yet; `twistd tcpd --check-config` stops there.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import Any
 
 from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import ILogObserver, Logger
 
 from tcpd import __version__
@@ -26,12 +27,13 @@ from tcpd.errors import StartError, TcpdError
 from tcpd.events import Bus
 from tcpd.listener import Listener
 from tcpd.net.tls import ClientTLS, NamedCertificate, ServerTLS
+from tcpd.reload.reloader import Reloader
 from tcpd.sd_notify import ServiceManager
 from tcpd.serving import Serving
 from tcpd.session import Origin
 from tcpd.sinks.access_log import AccessLog
 from tcpd.sinks.hub import Sinks
-from tcpd.sinks.log_output import LogOutput
+from tcpd.sinks.log_switch import LogSwitch
 
 
 class Daemon(MultiService):
@@ -41,12 +43,15 @@ class Daemon(MultiService):
         config: what to run.
         reactor: the reactor.
         manager: the service manager that wants to hear of us.
-        log_output: the log, to be reopened on SIGUSR1.
+        log: the log, if it is ours: reopened on SIGUSR1 and SIGHUP, and changed by a reload.
         notes: warnings for the log, once everything is open.
+        read_again: reads the configuration anew, for a reload on SIGHUP; it raises TcpdError.
+        from_file: whether there is a file to be read, and not the command line alone.
 
     Attributes:
         bus: where all events of the process pass.
-        log_observer: what writes the log, for the application that this becomes a part of.
+        config: what runs.
+        log_switch: the log, if it is ours.
         listeners: by name.
         connectors: by name.
         sinks: what writes the events down.
@@ -62,29 +67,36 @@ class Daemon(MultiService):
         config: Config,
         reactor: Any,
         manager: ServiceManager,
-        log_output: LogOutput | None = None,
+        log: LogSwitch | None = None,
+        *,
         notes: Sequence[str] = (),
+        read_again: Callable[[], Config] | None = None,
+        from_file: bool = True,
     ) -> None:
         super().__init__()
         self.bus = Bus()
         self._reactor = reactor
         self._manager = manager
-        self._log_output = log_output
-        self.log_observer: ILogObserver | None = None
+        self.log_switch = log
         self._notes = notes
         self._also_reopen: Callable[[int, FrameType | None], Any] | None = None
         self._sweep = Sweep(reactor)
-        if config.log.access and config.log.level in ("debug", "info"):
-            self.bus.at_ends.append(AccessLog(log_output, reactor))
         self.sinks = Sinks(self.bus, reactor, config.sinks)
+        # Who reloads may no longer do what was done before the privileges were given up.
+        self._user = os.geteuid()
+        self._reloader: Reloader | None = None
+        if read_again is not None:
+            self._reloader = Reloader(self, reactor, manager, read_again, from_file=from_file)
+        self._access_log: AccessLog | None = None
+        self.configured(config)
         self.listeners = {
-            name: _listener(name, each, reactor, self.bus)
-            for name, each in config.listeners.items()
+            name: self.make_listener(name, each) for name, each in config.listeners.items()
         }
         self.connectors = {
-            name: _connector(name, each, reactor, self.bus)
-            for name, each in config.connectors.items()
+            name: self.make_connector(name, each) for name, each in config.connectors.items()
         }
+        # What a reload has removed, until the last connection is gone.
+        self._departing: list[Serving] = []
         for service in (*self.listeners.values(), *self.connectors.values()):
             service.setServiceParent(self)
         for serving in self._servings():
@@ -98,8 +110,8 @@ class Daemon(MultiService):
     def setServiceParent(self, parent: Any) -> None:
         """Become a part of an application, which then logs as we say."""
         super().setServiceParent(parent)
-        if self.log_observer is not None:
-            parent.setComponent(ILogObserver, self.log_observer)
+        if self.log_switch is not None:
+            parent.setComponent(ILogObserver, self.log_switch)
 
     def privilegedStartService(self) -> None:
         """Open what may need privileges."""
@@ -148,8 +160,8 @@ class Daemon(MultiService):
         self._manager.notify(STOPPING="1", STATUS="stopping")
         if self._feed is not None and self._feed.running:
             self._feed.stopService()
-        for listener in self.listeners.values():
-            listener.expect_shutdown()
+        for serving in self._servings():
+            serving.expect_shutdown()
         stopping: Deferred[object] = super().stopService()
         return stopping.addBoth(self._stopped)
 
@@ -168,26 +180,119 @@ class Daemon(MultiService):
             yield listener.serving
         for connector in self.connectors.values():
             yield connector.serving
+        yield from self._departing
 
     def _heed_signals(self) -> None:
-        if self._log_output is not None or self.sinks.status():
+        if self.log_switch is not None or self.sinks.status():
             other = signal.signal(signal.SIGUSR1, self._reopen_soon)
-            if self._log_output is None and callable(other) and other != self._reopen_soon:
+            if self.log_switch is None and callable(other) and other != self._reopen_soon:
                 self._also_reopen = other  # twistd's own, for a log of its own
+        if self._reloader is not None:
+            signal.signal(signal.SIGHUP, self._reload_soon)
 
     def _reopen_soon(self, number: int, frame: FrameType | None) -> None:
         self._reactor.callFromThread(self.reopen_files)  # a signal may come amid anything
         if self._also_reopen is not None:
             self._also_reopen(number, frame)
 
+    def _reload_soon(self, number: int, frame: FrameType | None) -> None:
+        # A reload is what programs that rotate logs ask for, too.
+        self._reactor.callFromThread(self.reopen_files)
+        if self._reloader is not None:
+            self._reloader.soon()
+
     def reopen_files(self) -> None:
         """Open the log file and those of sinks anew, since something may have moved them away."""
         self.sinks.reopen()
-        if self._log_output is not None:
+        if self.log_switch is not None:
             try:
-                self._log_output.reopen()
+                self.log_switch.reopen()
             except TcpdError as error:
                 self.log.error("{error}; the log goes on where it was", error=error)
+
+    # -- what a reload asks for ----------------------------------------------------------------
+
+    @property
+    def is_up(self) -> bool:
+        """Whether we run, and aren't about to stop."""
+        return bool(self.running)
+
+    @property
+    def gave_up_privileges(self) -> bool:
+        """Whether the process had more privileges when it began."""
+        return os.geteuid() != self._user
+
+    def make_listener(self, name: str, config: ListenerConfig) -> Listener:
+        """Return a configured listener, not open."""
+        return _listener(name, config, self._reactor, self.bus)
+
+    def make_connector(self, name: str, config: ConnectorConfig) -> Connector:
+        """Return a configured connector, not started."""
+        return _connector(name, config, self._reactor, self.bus)
+
+    def configured(self, config: Config) -> None:
+        """Take note of the configuration that holds from now on."""
+        self.config = config
+        if self._access_log is not None:
+            self.bus.at_ends.remove(self._access_log)
+            self._access_log = None
+        if config.log.access and config.log.level in ("debug", "info"):
+            output = None if self.log_switch is None else self.log_switch.output
+            self._access_log = AccessLog(output, self._reactor)
+            self.bus.at_ends.append(self._access_log)
+
+    def join(self, service: Listener | Connector) -> None:
+        """Take in a listener, which is open already, or a connector, which starts."""
+        self._note(service)
+        service.setServiceParent(self)
+
+    def _note(self, service: Listener | Connector) -> None:
+        name = service.serving.origin.name
+        if isinstance(service, Listener):
+            self.listeners[name] = service
+        else:
+            self.connectors[name] = service
+        self._sweep.watch(service.serving)
+
+    def leave(self, service: Listener | Connector) -> Deferred[object]:
+        """Let go of a listener, whose sessions go on, or of a connector, whose connection ends.
+
+        Returns:
+            A Deferred that fires when it has closed its ports, or its connection.
+        """
+        serving = service.serving
+        table = self.listeners if isinstance(service, Listener) else self.connectors
+        table.pop(serving.origin.name, None)
+        self._departing.append(serving)
+        leaving: Deferred[object]
+        if service.parent is not None:
+            leaving = maybeDeferred(service.disownServiceParent)
+        else:  # a connector that waits for its forerunner to have stopped
+            leaving = succeed(None)
+            if isinstance(service, Connector):
+                service.stop_handler()
+        serving.once_gone(lambda: self._forget(serving))
+        return leaving
+
+    def _forget(self, serving: Serving) -> None:
+        self._departing.remove(serving)
+        serving.refusals.flush()
+        self._sweep.forget(serving)
+
+    def replace(self, old: Connector, new: Connector) -> None:
+        """Stop a connector, and start another in its place once that is done.
+
+        Not at once: the other side may want no more than one of us.
+        """
+        stopping = self.leave(old)
+        self._note(new)
+        stopping.addBoth(lambda _: self._start(new))
+
+    def _start(self, connector: Connector) -> None:
+        if self.is_up and self.connectors.get(connector.serving.origin.name) is connector:
+            connector.setServiceParent(self)
+        else:
+            connector.stop_handler()
 
     def status(self) -> str:
         """Return a line for `systemctl status`."""

@@ -20,6 +20,8 @@ NAMES = {
     "handler.failed": "a handler raised an exception; its session ends",
     "listener.changed": "a listener began or ended to accept connections",
     "connector.changed": "a connector came to another state",
+    "configuration.reloaded": "the configuration was read again and applied: what has changed",
+    "configuration.refused": "the configuration was read again and can't be applied: why",
     "sink.lost": "records are missing before this one in this sink, and how many",
 }
 """The names, each with what happened."""

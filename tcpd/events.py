@@ -202,6 +202,38 @@ class ConnectorChanged(Event):
         return {"connector": self.connector, "state": self.state, "detail": self.detail}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationReloaded(Event):
+    """The configuration was read again, and what is different in it applied."""
+
+    event_name: ClassVar[str] = "configuration.reloaded"
+
+    changes: tuple[str, ...]
+    """What has changed, in words."""
+    duration: float
+    """How long it took, during which nothing else was done; in seconds."""
+
+    def fields(self) -> dict[str, object]:
+        """Return what has changed, and how long it took."""
+        return {"changes": list(self.changes), "duration": round(self.duration, 6)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationRefused(Event):
+    """The configuration was read again and can't be applied; what there was goes on."""
+
+    event_name: ClassVar[str] = "configuration.refused"
+
+    errors: tuple[str, ...]
+    """All that is wrong, in words."""
+    duration: float
+    """How long it took, during which nothing else was done; in seconds."""
+
+    def fields(self) -> dict[str, object]:
+        """Return what is wrong, and how long it took."""
+        return {"errors": list(self.errors), "duration": round(self.duration, 6)}
+
+
 def event_classes() -> list[type[Event]]:
     """Return the classes of tcpd's own events: those with a name."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,19 @@ class Door:
         self.tls = tls
         self.port: IListeningPort | None = None
         self.opening: Deferred[Any] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is open, or about to be; not if its port has broken."""
+        if self.port is None:
+            return self.opening is not None
+        return bool(getattr(self.port, "connected", True))
+
+    def become(self, fresh: Door) -> None:
+        """Be another door to the same socket, as far as connections to come are concerned."""
+        self.address, self.endpoint, self.tls = fresh.address, fresh.endpoint, fresh.tls
+        if isinstance(self.port, Port):
+            self.port.secure(self.tls)
 
     def close_at_once(self) -> None:
         """Close it without waiting for the reactor."""
@@ -175,8 +188,13 @@ class Listener(Service):
     def opened(self) -> None:
         """Note that all the addresses were opened, and tell of it."""
         self._is_open = True
-        for port in self.ports:
-            self.tell(port, up=True)
+        self.tell_of(self.doors)
+
+    def tell_of(self, doors: Iterable[Door]) -> None:
+        """Tell of the addresses that are open."""
+        for door in doors:
+            if door.port is not None:
+                self.tell(format_address(door.port.getHost()), up=True)
 
     def open(self, door: Door) -> None:
         """Open one address. One that takes its time is told of when it is open, others aren't.
@@ -197,8 +215,8 @@ class Listener(Service):
 
     def close(self, door: Door) -> Deferred[Any] | None:
         """Close one address, and tell of it; gives what fires when that is done, if it isn't."""
-        if door.port is not None:
-            self.tell(door.port, up=False)
+        if door.port is not None and door.is_open:
+            self.tell(format_address(door.port.getHost()), up=False)
         return door.close()
 
     def _opened(self, port: IListeningPort, door: Door, opening: Deferred[Any]) -> None:
@@ -209,7 +227,16 @@ class Listener(Service):
         if self.serving.gate is not None and self.serving.gate.holds:
             self._hold(True)
         if not self._starting:
-            self.tell(port, up=True)
+            self.tell(format_address(port.getHost()), up=True)
+
+    def take(self, doors: list[Door]) -> None:
+        """Have these addresses from now on, which others may have opened."""
+        self.doors = doors
+        for port in self.ports:
+            if isinstance(port, Port):
+                port.expect_header(expected=self.serving.proxies is not None)
+        if self.serving.gate is not None:
+            self._hold(self.serving.gate.holds)
 
     def _hold(self, full: bool, /) -> None:
         """Let who comes now wait in the kernel's queue; or let them come, as there is room."""
@@ -221,20 +248,24 @@ class Listener(Service):
         if door.opening is not opening:
             return  # closed before it was open
         door.opening = None
-        if isinstance(failure.value, StartError):  # the handler's fault, and none of the address
-            problem = failure.value
-        else:
-            name = self.serving.origin.name
-            where, why = door.address.address, _why(failure, door.address)
-            problem = StartError(f"listener {name!r} cannot listen on {where}: {why}")
+        problem = self.problem_with(door, failure.value)
         if self._starting:
             self._problem = problem
         else:
             self.log.critical("{problem}", problem=problem)
 
-    def tell(self, port: IListeningPort, *, up: bool) -> None:
-        """Tell that a port of this listener is open, or that it closes."""
-        address = format_address(port.getHost())
+    def problem_with(self, door: Door, error: BaseException | None) -> StartError:
+        """Return why one of the addresses can't be opened, for people."""
+        if isinstance(error, StartError):  # the handler's fault, and none of the address
+            return error
+        name, address = self.serving.origin.name, door.address
+        text = f"listener {name!r} cannot listen on {address.address}: {_why(error, address)}"
+        problem = StartError(text)
+        problem.__cause__ = error
+        return problem
+
+    def tell(self, address: str, *, up: bool) -> None:
+        """Tell that an address of this listener is open, or that it closes."""
         origin = self.serving.origin
         event = ListenerChanged(listener=origin.name, address=address, up=up)
         origin.bus.emit(event)
@@ -305,9 +336,8 @@ def _close_now(port: IListeningPort) -> None:
         port.stopListening()
 
 
-def _why(failure: Failure, address: ServerEndpoint) -> str:
+def _why(error: BaseException | None, address: ServerEndpoint) -> str:
     """Return why an address could not be opened, in words."""
-    error = failure.value
     cause: object = error
     if isinstance(error, CannotListenError):
         cause = error.socketError

@@ -152,6 +152,12 @@ class Serving:
         for _ in range(self._ports):
             old.origin.once_empty(old.life.end_use)
 
+    def let_in_as(self, other: Serving) -> None:
+        """Let in from now on whom another would; who is in stays in, and counts."""
+        if self.gate is not None and other.gate is not None:
+            self.gate.become(other.gate)
+        self.proxies = other.proxies
+
     def once_gone(self, call: Callable[[], object]) -> None:
         """Call something once no port is open and no connection is left."""
         self._waiting.append(call)

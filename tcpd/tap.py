@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from twisted.logger import ILogObserver, LogLevel
+from twisted.logger import LogLevel
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
@@ -32,7 +32,7 @@ from tcpd.escape import escape_text
 from tcpd.registry import build_handler, list_handlers, list_plugins
 from tcpd.sd_notify import ServiceManager
 from tcpd.sink_registry import build_sink
-from tcpd.sinks.log_output import LogOutput, choose_log_output, with_level
+from tcpd.sinks.log_switch import LogSwitch
 from tcpd.toml_file import TomlFile
 
 EX_FAILURE = 1
@@ -45,8 +45,7 @@ class Options(UsageOptions):
 
     Attributes:
         configuration: what it asks for, once it has been parsed.
-        log_output: where the log goes, unless twistd was told of a log of its own.
-        log_observer: what writes there.
+        log: what writes the log, unless twistd was told of a log of its own.
     """
 
     synopsis = "[--port N] [--handler NAME] [--option KEY=VALUE]... | --config FILE"
@@ -74,8 +73,8 @@ class Options(UsageOptions):
         self._listen: list[str] = []
         self._handler_options: dict[str, list[str]] = {}
         self.configuration: Config | None = None
-        self.log_output: LogOutput | None = None
-        self.log_observer: ILogObserver | None = None
+        self.log: LogSwitch | None = None
+        self._directory = Path.cwd()
 
     def opt_listen(self, endpoint: str) -> None:
         """Listen on an endpoint: tcp:9999:interface=127.0.0.1, unix:/run/x.sock; repeatable."""
@@ -135,14 +134,27 @@ class Options(UsageOptions):
             key=self["tls-key"],
         )
 
+    def read_again(self) -> Config:
+        """Return the configuration as the file says it now, with the command line over it.
+
+        Raises:
+            TcpdError: it is wrong: `ConfigErrors` with all the mistakes, or a `ConfigError`.
+        """
+        file = None
+        if self["config"] is not None:
+            path = Path(self["config"])
+            # twistd may have moved since (--rundir). Where it hasn't, a mistake's place is told as
+            # it was at the start.
+            file = TomlFile.read(path if _is_here(self._directory) else self._directory / path)
+        table, source = overlay(self.flags, file.table if file else None, file, self._directory)
+        return build_config(table, source, build_handler, installed_kinds, build_sink)
+
     def _read(self) -> Config:
         """Return the configuration; what is wrong with it ends the process."""
         try:
             if self["config"] == "":
                 raise ConfigError("--config", "expected a file, not an empty text")
-            file = TomlFile.read(Path(self["config"])) if self["config"] is not None else None
-            table, source = overlay(self.flags, file.table if file else None, file)
-            return build_config(table, source, build_handler, installed_kinds, build_sink)
+            return self.read_again()
         except (ConfigError, ConfigErrors) as error:
             errors = error.errors if isinstance(error, ConfigErrors) else (error,)
             by_flags = self["config"] is None or all(each.where[:2] == "--" for each in errors)
@@ -162,18 +174,27 @@ class Options(UsageOptions):
         runner = self.parent if self.parent is not None else {}
         if runner.get("logger") or runner.get("syslog") or _twist_was_told(runner):
             return
-        file = config.log.file
-        if file is None and runner.get("logfile") not in (None, "", "-"):
-            file = Path(runner["logfile"])
-        elif file is None and runner.get("nodaemon") == 0:
-            file = Path("twistd.log")  # as twistd does: a daemon has no standard output
+        default = None
+        if runner.get("logfile") not in (None, "", "-"):
+            default = Path(runner["logfile"])
+        elif runner.get("nodaemon") == 0:
+            default = Path("twistd.log")  # as twistd does: a daemon has no standard output
+        says = config.log
         try:
-            self.log_output = choose_log_output(config.log.format, file, os.environ)
+            log = LogSwitch(os.environ, default, form=says.format, file=says.file, level=says.level)
         except TcpdError as error:
             _end(EX_FAILURE, f"tcpd: {error}")
-        self.log_observer = observer = with_level(self.log_output, config.log.level)
+        self.log = log
         if "fileLogObserverFactory" in runner:  # twist; twistd asks the service, once it is made
-            runner["fileLogObserverFactory"] = lambda stream: observer
+            runner["fileLogObserverFactory"] = lambda stream: log
+
+
+def _is_here(directory: Path) -> bool:
+    """Return whether a directory is the current one."""
+    try:
+        return Path.cwd() == directory
+    except OSError:  # it is gone
+        return False
 
 
 def _twist_was_told(runner: Mapping[str, Any]) -> bool:
@@ -195,9 +216,7 @@ def makeService(options: Options) -> Daemon:
     Args:
         options: the parsed command line.
     """
-    daemon = _build(options, tuple(_notes(options)))
-    daemon.log_observer = options.log_observer
-    return daemon
+    return _build(options, tuple(_notes(options)))
 
 
 def _build(options: Options, notes: tuple[str, ...] = ()) -> Daemon:
@@ -209,8 +228,10 @@ def _build(options: Options, notes: tuple[str, ...] = ()) -> Daemon:
             options.configuration,
             _reactor(),
             ServiceManager(os.environ),
-            log_output=options.log_output,
+            log=options.log,
             notes=notes,
+            read_again=options.read_again,
+            from_file=options["config"] is not None,
         )
     except TcpdError as error:
         _end(EX_USAGE if options["config"] is None else EX_CONFIG, f"tcpd: {error}")

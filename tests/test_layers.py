@@ -37,6 +37,7 @@ ROWS: list[list[set[str]]] = [
     [{"config"}],
     [{"serving"}],
     [{"listener"}, {"connector"}, {"client"}, {"testing"}, {"sd_notify"}],
+    [{"reload"}],
     [{"daemon"}],
     [{"tap"}],
 ]

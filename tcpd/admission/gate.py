@@ -100,6 +100,11 @@ class Gate:
             self._rates.configure(limits.rate, limits.effective_burst, self._clock.seconds())
         self._tell()
 
+    def become(self, other: Gate) -> None:
+        """Have the lists and limits of another gate from now on."""
+        if (self.access, self.limits) != (other.access, other.limits):
+            self.configure(other.access, other.limits)
+
     # -- coming in ---------------------------------------------------------------------------
 
     def admit(self, address: object) -> Place:

@@ -45,10 +45,12 @@ class Overlay:
     Args:
         given: the path of each value that the command line gives, and its flag.
         below: the file, if there is one.
+        base: the directory that was the current one when the command line was given.
     """
 
     given: Mapping[Path_, str]
-    below: Source | None = None
+    below: Source | None
+    base: Path
 
     def where(self, path: Path_) -> str:
         """Return the flag that gave a value, or the place in the file."""
@@ -66,8 +68,8 @@ class Overlay:
     def directory(self, path: Path_) -> Path:
         """Return where a relative path starts: where we are for a flag, at the file for its own."""
         if self._flag(path) is not None or self.below is None:
-            return Path.cwd()
-        return Place(self.below, path).directory or Path.cwd()
+            return self.base
+        return Place(self.below, path).directory or self.base
 
     def _flag(self, path: Path_) -> Path_ | None:
         prefixes = (path[:length] for length in range(len(path), 0, -1))
@@ -75,7 +77,10 @@ class Overlay:
 
 
 def overlay(
-    flags: Flags, table: Mapping[str, Any] | None, source: Source | None
+    flags: Flags,
+    table: Mapping[str, Any] | None,
+    source: Source | None,
+    base: Path | None = None,
 ) -> tuple[dict[str, Any], Overlay]:
     """Lay the command line over a file's table.
 
@@ -83,6 +88,7 @@ def overlay(
         flags: the command line.
         table: the file's table, or None if there is no file.
         source: the file.
+        base: the directory that the flags' relative paths start from; the current one by default.
 
     Returns:
         The table of both, and the source of its values.
@@ -92,13 +98,14 @@ def overlay(
     """
     both: dict[str, Any] = copy.deepcopy(dict(table or {}))
     given: dict[Path_, str] = {}
+    whole = Overlay(given, source, base or Path.cwd())
     if table is not None and not flags:
-        return both, Overlay(given, source)
+        return both, whole
     listeners = both.setdefault("listeners", {})
     name = _name(listeners)
     listener = listeners.setdefault(name, {})
     if not isinstance(listener, dict):
-        return both, Overlay(given, source)
+        return both, whole
 
     def give(flag: str, key: str, value: object) -> None:
         listener[key] = value
@@ -127,7 +134,7 @@ def overlay(
         listener["tls"] = {**kept, **chosen}
         for key in chosen:
             given["listeners", name, "tls", key] = f"--tls-{key}"
-    return both, Overlay(given, source)
+    return both, whole
 
 
 def _value(words: Sequence[str]) -> str | list[str]:

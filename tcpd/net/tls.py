@@ -7,6 +7,7 @@ Names are those a client asks for (SNI, RFC 6066); `*.example.org` stands for on
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -74,6 +75,9 @@ class ServerTLS:
         handshake_timeout: seconds a peer has for the handshake; None if somebody else sees to it
             that it ends, or nobody.
 
+    Attributes:
+        digest: another one when the files were read with another content.
+
     Raises:
         TcpdError: a file can't be used; the message names it.
     """
@@ -97,6 +101,7 @@ class ServerTLS:
         self.sni = tuple(sni)
         self.handshake_timeout = handshake_timeout
         self._context = self._make_context()
+        self.digest = self._hash()
 
     def reload(self) -> None:
         """Read the files again. Handshakes to come use them; sessions that exist don't notice.
@@ -105,6 +110,17 @@ class ServerTLS:
             TcpdError: a file can't be used; the old certificates stay in use.
         """
         self._context = self._make_context()
+        self.digest = self._hash()
+
+    def _hash(self) -> bytes:
+        files = [self.certificate, self.key, self.chain, self.client_ca]
+        files += [path for each in self.sni for path in (each.certificate, each.key)]
+        digest = hashlib.sha256()
+        for path in files:
+            with suppress(OSError):  # a directory of authorities, or gone this very instant
+                if path is not None:
+                    digest.update(hashlib.sha256(path.read_bytes()).digest())
+        return digest.digest()
 
     def wrap(self, sock: Any) -> RecordSocket:
         """The TLS side of an accepted socket, which is used up. Nothing is sent or read yet."""

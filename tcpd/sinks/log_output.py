@@ -173,6 +173,12 @@ class LogOutput:
         self._stream, old = fresh, self._stream
         old.close()
 
+    def close(self) -> None:
+        """Write what was gathered, and close the file, if it is one."""
+        self.flush()
+        if self._path is not None:
+            self._stream.close()
+
 
 def with_level(output: LogOutput, level_name: str) -> ILogObserver:
     """Return an observer that passes on events of this level (`debug` to `critical`) and above.

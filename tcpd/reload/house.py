@@ -1,0 +1,58 @@
+"""What is reloaded."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from tcpd.config.schema import Config, ConnectorConfig, ListenerConfig
+from tcpd.connector import Connector
+from tcpd.events import Bus
+from tcpd.listener import Listener
+from tcpd.sinks.log_switch import LogSwitch
+
+
+class House(Protocol):
+    """Where listeners and connectors are at home: the daemon.
+
+    Attributes:
+        config: what it was told last, with the handlers that run.
+        listeners: by name.
+        connectors: by name.
+        bus: where events go.
+        log_switch: the log, if it is ours.
+    """
+
+    config: Config
+    listeners: dict[str, Listener]
+    connectors: dict[str, Connector]
+    bus: Bus
+    log_switch: LogSwitch | None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it runs, and isn't about to stop."""
+
+    @property
+    def gave_up_privileges(self) -> bool:
+        """Whether the process had more privileges when it began."""
+
+    def make_listener(self, name: str, config: ListenerConfig) -> Listener:
+        """Return a listener that isn't open, or raise TcpdError."""
+
+    def make_connector(self, name: str, config: ConnectorConfig) -> Connector:
+        """Return a connector that isn't started, or raise TcpdError."""
+
+    def join(self, service: Any) -> None:
+        """Take in a listener, which is open already, or a connector, which starts."""
+
+    def leave(self, service: Any) -> Any:
+        """Let go of a listener, whose sessions go on, or of a connector, whose connection ends."""
+
+    def replace(self, old: Connector, new: Connector) -> None:
+        """Stop a connector, and start another in its place once that is done."""
+
+    def configured(self, config: Config) -> None:
+        """Take note of the configuration that holds from now on."""
+
+    def status(self) -> str:
+        """Return a line for the service manager."""

@@ -1,0 +1,241 @@
+"""The listeners' part of a reload: who keeps which socket, and what is opened and closed.
+
+The new listeners are made as at a start, without being opened. Each socket that is open goes to the
+address that asks for it: of the same listener, or of another, as when a listener gets another name.
+What is left is closed, what is missing is opened. A listener that goes on takes from its new
+version what sessions to come are served on.
+
+An address that can't be open beside one that goes (another interface of the same port) is the only
+one for which a socket is closed first: last of all, and opened anew if the reload fails at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+
+from tcpd.errors import StartError
+from tcpd.listener import Door, Listener
+from tcpd.net.port import Port
+from tcpd.reload.house import House
+from tcpd.session import format_address
+
+
+@dataclass(slots=True, kw_only=True)
+class _Change:
+    """What becomes of one listener.
+
+    Attributes:
+        fresh: it, as the new configuration makes it.
+        running: it, as it runs; None if it is new.
+        doors: its addresses from now on.
+        new: those of them that are opened, or come from another listener.
+    """
+
+    fresh: Listener
+    running: Listener | None
+    doors: list[Door] = field(default_factory=list)
+    new: list[Door] = field(default_factory=list)
+
+    @property
+    def listener(self) -> Listener:
+        """Which goes on: the one that runs, if there is one."""
+        return self.running or self.fresh
+
+
+class ListenersChange:
+    """The change from the listeners that run to those that shall run.
+
+    Args:
+        running: by name.
+        fresh: by name, not open.
+        changed: the names of those whose sessions to come are served on other terms.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        running: Mapping[str, Listener],
+        fresh: Mapping[str, Listener],
+        changed: Collection[str],
+    ) -> None:
+        self._changes = {
+            name: _Change(fresh=each, running=running.get(name)) for name, each in fresh.items()
+        }
+        self._changed = changed
+        self._removed = [each for name, each in running.items() if name not in fresh]
+        # Every address that is open: whose it is, until somebody has claimed it.
+        self._open = [(each, door) for each in running.values() for door in each.doors]
+        self._kept: list[tuple[Door, Door]] = []
+        self._handed_on: list[tuple[Listener, Door, _Change, Door]] = []
+        self._to_open: list[tuple[_Change, Door]] = []
+        self._displaced: list[tuple[Listener, Door, str]] = []
+        self._match()
+
+    # -- who gets which socket ---------------------------------------------------------------
+
+    def _match(self) -> None:
+        missing: list[tuple[_Change, Door]] = []
+        for change in self._changes.values():
+            for door in change.fresh.doors:
+                mine = None if change.running is None else self._claim(door, change.running)
+                if mine is None:
+                    missing.append((change, door))
+                    continue
+                self._kept.append((mine[1], door))
+                change.doors.append(mine[1])
+        for change, door in missing:
+            change.doors.append(door)
+            change.new.append(door)
+            theirs = self._claim(door, None)
+            if theirs is None:
+                self._to_open.append((change, door))
+            else:
+                self._handed_on.append((*theirs, change, door))
+
+    def _claim(self, wanted: Door, owner: Listener | None) -> tuple[Listener, Door] | None:
+        """Return whose a socket is and where, if it is open and free.
+
+        Args:
+            wanted: the address that asks for it.
+            owner: who must have it; None for anybody, if the port is one that can change hands.
+        """
+        for place, (listener, door) in enumerate(self._open):
+            fits = listener is owner or (owner is None and isinstance(door.port, Port))
+            if fits and door.is_open and door.address.socket == wanted.address.socket:
+                return self._open.pop(place)
+        return None
+
+    # -- what can fail -----------------------------------------------------------------------
+
+    def prepare(self, undo: ExitStack, finally_: ExitStack) -> list[StartError]:
+        """Do all that can fail and that nobody notices.
+
+        Args:
+            undo: what undoes it.
+            finally_: what is to be done when all is over, either way.
+
+        Returns:
+            All that failed.
+        """
+        problems: list[StartError] = []
+        for change in self._changes.values():
+            try:
+                self._hold_handlers(change, finally_)
+            except StartError as error:
+                problems.append(error)
+        for _, theirs, change, door in self._handed_on:
+            try:
+                self._hand_on(theirs, change, door)
+            except StartError as error:
+                problems.append(error)
+            else:
+                undo.callback(door.close_at_once)
+        late = []
+        for change, door in self._to_open:
+            if self._in_the_way(door):
+                late.append((change, door))
+                continue
+            try:
+                self._open_door(change, door, undo)
+            except StartError as error:
+                problems.append(error)
+        self._to_open = late
+        return problems
+
+    def displace(self, undo: ExitStack) -> list[StartError]:
+        """Close what stands in the way of a new address, and open that; the last step that fails.
+
+        Who connects in between is refused; who waits to be accepted is accepted first.
+        """
+        for _, door in self._to_open:
+            for place in reversed(self._in_the_way(door)):
+                listener, other = self._open.pop(place)
+                if isinstance(other.port, Port):
+                    other.port.accept_waiting()
+                    self._displaced.append((listener, other, format_address(other.port.getHost())))
+                other.close_at_once()
+                undo.callback(self._reopen, listener, other)
+        problems: list[StartError] = []
+        for change, door in self._to_open:
+            try:
+                self._open_door(change, door, undo)
+            except StartError as error:
+                problems.append(error)
+        return problems
+
+    def _hold_handlers(self, change: _Change, finally_: ExitStack) -> None:
+        """Start the handler that a listener gets, and keep the one that it has from stopping."""
+        if change.running is None:
+            return  # its first port starts it
+        terms, fresh = change.running.serving.terms, change.fresh.serving.terms
+        lives = [terms.life] if fresh.factory is terms.factory else [terms.life, fresh.life]
+        for life in lives:
+            life.begin_use()
+            finally_.callback(life.end_use)
+
+    def _hand_on(self, theirs: Door, change: _Change, door: Door) -> None:
+        port = theirs.port
+        if isinstance(port, Port):
+            listener = change.listener
+            try:
+                heir = port.successor(listener.serving)
+            except CannotListenError as error:
+                raise listener.problem_with(door, error) from error
+            heir.secure(door.tls)
+            heir.expect_header(expected=change.fresh.serving.proxies is not None)
+            door.port = heir
+
+    def _open_door(self, change: _Change, door: Door, undo: ExitStack) -> None:
+        change.listener.open(door)
+        undo.callback(door.close_at_once)
+
+    def _in_the_way(self, wanted: Door) -> list[int]:
+        """Return the places of the addresses that have to be closed before one can be opened."""
+        return [
+            place
+            for place, (_, door) in enumerate(self._open)
+            if door.is_open and door.address.clashes_with(wanted.address)
+        ]
+
+    def _reopen(self, listener: Listener, door: Door) -> None:
+        try:
+            listener.open(door)
+        except StartError as error:
+            self.log.critical("{problem}", problem=error)
+
+    # -- what can't --------------------------------------------------------------------------
+
+    def commit(self, house: House) -> None:
+        """Have the new listeners serve. Nothing here fails."""
+        for mine, fresh in self._kept:
+            mine.become(fresh)
+        for name, change in self._changes.items():
+            if change.running is not None:
+                if name in self._changed:
+                    change.running.serving.change(change.fresh.serving.terms)
+                    change.running.serving.let_in_as(change.fresh.serving)
+                change.running.take(change.doors)
+        for listener, address in [(each, where) for each, _, where in self._displaced]:
+            listener.tell(address, up=False)
+        for listener, theirs, _, door in self._handed_on:
+            if isinstance(theirs.port, Port) and isinstance(door.port, Port):
+                theirs.port.bequeath(door.port)
+            listener.close(theirs)
+        for listener, door in self._open:
+            if isinstance(door.port, Port):
+                door.port.accept_waiting()
+            listener.close(door)
+        for change in self._changes.values():
+            if change.running is None:
+                change.fresh.opened()
+                house.join(change.fresh)
+            else:
+                change.running.tell_of(change.new)
+        for listener in self._removed:
+            house.leave(listener)
