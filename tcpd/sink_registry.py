@@ -24,8 +24,11 @@ from tcpd.sinks.sink import Sink
 ENTRY_POINT_GROUP = "tcpd.sinks"
 
 BUILT_IN = {
+    "journal": "tcpd.sinks.journal:Journal",
     "jsonl": "tcpd.sinks.jsonl:JsonLines",
     "memory": "tcpd.sinks.memory:Memory",
+    "sqlite": "tcpd.sinks.sqlite:SQLite",
+    "stdout": "tcpd.sinks.stdout:StandardOutput",
 }
 
 NEEDS = {"redis": "redis", "postgresql": "psycopg", "nats": "nats"}

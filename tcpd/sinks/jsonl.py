@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tcpd.errors import FieldError, raise_all
-from tcpd.escape import escape_text
+from tcpd.errors import raise_all
 from tcpd.fields import Range
+from tcpd.sinks.paths import path_problems
 from tcpd.sinks.record import Record
 from tcpd.sinks.sink import Sink, TryAgainError
 from tcpd.units import ByteSize, Seconds
@@ -165,17 +165,3 @@ class JsonLines(Sink):
 
     def _older(self, number: int) -> str:
         return f"{self.path}.{number}"
-
-
-def path_problems(path: Path) -> list[FieldError]:
-    """Return what is wrong with a path that records are to be written to, as far as one can see."""
-    shown = escape_text(str(path))
-    at = ("path",)
-    if path.is_symlink():
-        return [FieldError(at, f"{shown} is a symbolic link", "name its target")]
-    if path.is_dir():
-        return [FieldError(at, f"{shown} is a directory, not a file")]
-    if not path.parent.is_dir():
-        parent = escape_text(str(path.parent))
-        return [FieldError(at, f"there is no directory {parent}", "make it first")]
-    return []

@@ -122,7 +122,7 @@ BROKEN = {
     ),
     "an unknown kind": (
         '[sinks.a]\nkind = "jsnl"\n',
-        "x.toml:4: sinks.a.kind: no sink 'jsnl'; did you mean 'jsonl'? known are jsonl, memory",
+        "x.toml:4: sinks.a.kind: no sink 'jsnl'; did you mean 'jsonl'?",
     ),
     "no such class": (
         '[sinks.a]\nkind = "./own.py:Owm"\n',
