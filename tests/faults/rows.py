@@ -44,7 +44,8 @@ class Row:
     @property
     def cells(self) -> tuple[str, ...]:
         """What the table says of it, but for our figure."""
-        return (f"[{self.number}](../tests/faults/{self.script})", self.fault, self.criterion)
+        number = f"[{self.number}](../tests/faults/{self.script})"
+        return (number, self.fault, self.criterion, self.best)
 
 
 def row_of(path: Path) -> Row:
@@ -75,9 +76,14 @@ def table(rows: list[Row], figures: Mapping[int, str]) -> str:
     """Return the table in Markdown; a row without a figure says so."""
     lines = ["| # | fault | must hold | best known of others | tcpd |", "|---|---|---|---|---|"]
     for row in rows:
-        cells = (*row.cells, row.best, figures.get(row.number, "not measured"))
+        cells = (*row.cells, figures.get(row.number, "not measured"))
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
+
+
+def section(rows: list[Row], figures: Mapping[int, str], measured: str) -> str:
+    """Return what stands between the markers."""
+    return f"Measured on {measured}.\n\n{table(rows, figures)}"
 
 
 def table_in(text: str) -> list[list[str]]:
