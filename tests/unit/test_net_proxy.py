@@ -227,6 +227,19 @@ def test_a_reset_amid_a_header_is_a_reset(reactor):
     assert reactor.readers == [port]
 
 
+def test_being_woken_in_vain_and_waiting_do_no_harm(reactor):
+    door = Door()
+    port = listen(reactor, door)
+    with arrived(reactor, door, port) as client:
+        assert door.arrival.doRead() is None
+        reactor.advance(4)
+        client.sendall(HEADER)
+        reactor.turn()
+        transport = door.sessions[0].transport
+        # The time until the header is no time in which the session was idle.
+        assert transport.last_read == transport.last_write == 4
+
+
 def test_all_that_a_client_says_comes_though_it_ends_at_once(reactor):
     door = Door()
     port = listen(reactor, door)

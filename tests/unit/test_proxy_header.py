@@ -190,6 +190,11 @@ def test_a_local_header_keeps_its_extensions_and_tells_no_address():
     assert facts.authority == "name"
 
 
+@pytest.mark.parametrize("settings", [{"kind": 0x10}, {"kind": 0x11, "command": 0x20}])
+def test_extensions_are_not_looked_for_where_an_address_may_stand(settings):
+    assert parse(v2(tlv(2, b"name"), **settings))[0].authority is None
+
+
 @pytest.mark.parametrize(
     ("client", "verify", "used", "certificate", "verified"),
     [
