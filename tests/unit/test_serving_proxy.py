@@ -43,7 +43,9 @@ class Handler(Factory):
 class House:
     """A listener on a real port that expects PROXY headers from 127.0.0.1."""
 
-    def __init__(self, reactor, *, trusted=("127.0.0.1",), access=None, limits=None):
+    def __init__(
+        self, reactor, *, trusted=("127.0.0.1",), access=None, limits=None, interface="127.0.0.1"
+    ):
         self.reactor = reactor
         self.handler = Handler()
         self.gate = Gate(reactor, access, limits)
@@ -54,7 +56,7 @@ class House:
         self.serving = Serving(origin, self.handler, Deadlines(header=Seconds(3)), self.gate)
         self.serving.proxies = networks(*trusted)
         network = Network(reactor, server_header=True)
-        self.port = network.listenTCP(0, self.serving, interface="127.0.0.1")
+        self.port = network.listenTCP(0, self.serving, interface=interface)
         self.address = ("127.0.0.1", self.port.getHost().port)
         self.clients = []
 
@@ -157,6 +159,15 @@ def test_a_mapped_address_is_trusted_as_the_one_it_maps(house, trusted, address,
     assert (place is not None) is believed
     if place is not None:
         place.leave()
+
+
+def test_a_proxy_over_ipv4_is_known_at_an_address_for_both(house):
+    at = house(interface="::")
+    at.come(client_of("192.0.2.7"))
+    assert at.handler.peers == ["192.0.2.7"]
+    assert at.events[0].identity.hop_address == "127.0.0.1"
+    assert is_closed(at.come(client_of("192.0.2.7"), source="127.0.0.2"))
+    assert at.refusals == {"proxy-untrusted": 1}
 
 
 def test_unix_sockets_are_trusted_by_their_word(house):
