@@ -10,56 +10,15 @@ Peers connect all the time; those who come while no daemon runs wait until one d
 
 import socket
 import sys
-import threading
-import time
 
 import pytest
-from faults.harness import PATIENCE, receive_all, tcpd
+from faults.harness import tcpd
+from faults.load import Load
 
 RESTARTS = 2
 # LISTEN_PID is the daemon's own (sd_listen_fds(3)), so it is set by what becomes the daemon.
 ACTIVATE = "import os,sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID']=str(os.getpid());"
 ACTIVATE += " os.execv(sys.argv[2], sys.argv[2:])"
-
-
-class Load:
-    """Peers that connect one after another, each with a request of its own."""
-
-    def __init__(self, port):
-        self.port = port
-        self.connected = self.answered = 0
-        self.failed = []
-        self.longest = 0.0
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(4)]
-
-    def _run(self):
-        while not self._stop.is_set():
-            began = time.monotonic()
-            try:
-                sock = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
-            except OSError as error:
-                self.failed.append(error)
-                return
-            self.connected += 1
-            with sock:
-                try:
-                    sock.sendall(b"hello")
-                    sock.shutdown(socket.SHUT_WR)
-                except OSError:
-                    continue
-                self.answered += receive_all(sock) == b"hello"
-            self.longest = max(self.longest, time.monotonic() - began)
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *rest):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(PATIENCE)
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["names", "no-names"])
@@ -83,14 +42,15 @@ def test_restarts_lose_no_connect(tmp_path, figure, named):
             for turn in range(RESTARTS + 1):
                 with daemon(f"daemon{turn}") as running:
                     running.wait_for(", peer-closed")
+                    load.wait_for(100)
+                    if turn == RESTARTS:
+                        load.stop()
                     running.stop()
-            with daemon("last") as running:
-                running.wait_for(", peer-closed")
-                load.__exit__()
-        gap = f"the longest wait {load.longest:.1f} s"
+        words = f"{load.failed_connects} of {load.connected} connects failed"
+        print(load.failed)
         figure(
-            f"{'with' if named else 'without'} names: {len(load.failed)} of {load.connected}"
-            f" connects failed, {gap}"
+            f"{'with' if named else 'without'} names: {words}, the longest took"
+            f" {max(load.seconds):.1f} s"
         )
-        assert load.failed == []
-        assert load.answered > 4 * RESTARTS
+        assert load.failed_connects == 0
+        assert load.answered > 100 * RESTARTS
