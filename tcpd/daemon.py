@@ -201,6 +201,10 @@ class Daemon(MultiService):
         if self._reloader is not None:
             self._reloader.soon()
 
+    def reload(self) -> bool:
+        """Read the configuration again and apply what is different; gives whether it holds now."""
+        return self._reloader is not None and self._reloader.reload()
+
     def reopen_files(self) -> None:
         """Open the log file and those of sinks anew, since something may have moved them away."""
         self.sinks.reopen()
