@@ -27,6 +27,9 @@ BUILT_IN = {
     "journal": "tcpd.sinks.journal:Journal",
     "jsonl": "tcpd.sinks.jsonl:JsonLines",
     "memory": "tcpd.sinks.memory:Memory",
+    "nats": "tcpd.sinks.nats_stream:NATSStream",
+    "postgresql": "tcpd.sinks.postgresql:PostgreSQL",
+    "redis": "tcpd.sinks.redis_stream:RedisStream",
     "sqlite": "tcpd.sinks.sqlite:SQLite",
     "stdout": "tcpd.sinks.stdout:StandardOutput",
 }
