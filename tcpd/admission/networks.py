@@ -194,7 +194,8 @@ class Networks:
     def __contains__(self, number: int) -> bool:
         """Return whether an address (`address_number`) is in one of the networks."""
         table = self._v4 if number >> _V4_BITS == _MAPPED_TOP else self._v6
-        return any(number >> shift in members for shift, members in table)
+        # Every newcomer is looked for, and mostly the list is empty.
+        return bool(table) and any(number >> shift in members for shift, members in table)
 
     def cover(self, network: Network) -> bool:
         """Return whether one of the networks holds all of another."""

@@ -142,3 +142,20 @@ def test_a_reader_added_twice_is_watched_once(reactor):
         guest.transport.startReading()
         assert reactor.getReaders().count(guest.transport) == 1
         assert reactor.getWriters() == [guest.transport]
+
+
+def test_a_connection_that_another_closes_in_the_same_turn_is_not_served(reactor):
+    house = House()
+    port = reactor.listenTCP(0, house, interface="127.0.0.1")
+    address = ("127.0.0.1", port.getHost().port)
+    with socket.create_connection(address) as killer, socket.create_connection(address) as other:
+        turn(reactor, (port.fileno(), EPOLLIN))
+        first, victim = (guest.transport for guest in house.guests)
+        house.heard = lambda guest: victim.connectionLost(Failure(ConnectionDone()))
+        killer.sendall(b"x")
+        other.sendall(b"y")
+        ready = EPOLLIN | EPOLLHUP
+        with mock.patch("tcpd.net.reactor.log.err") as err:
+            turn(reactor, (victim.fileno(), ready), (first.fileno(), EPOLLIN))
+        assert not err.called
+        assert [guest.heard for guest in house.guests] == [b"x", b""]
