@@ -145,7 +145,7 @@ class EPollReactor(StreamReactor, epollreactor.EPollReactor):
             for listed in events:
                 descriptor, event = listed
                 selectable = find(descriptor)  # None if gone since the kernel listed it
-                if event != EPOLLIN or selectable.__class__ not in lean:
+                if event != EPOLLIN or type(selectable) not in lean:
                     others.append(listed)
                     continue
                 lazy.serving = selectable
@@ -161,7 +161,8 @@ class EPollReactor(StreamReactor, epollreactor.EPollReactor):
                     continue
                 lazy.serving = selectable
                 try:
-                    if event & _EITHER == EPOLLIN and selectable.__class__ in lean:
+                    kind: type = selectable.__class__
+                    if event & _EITHER == EPOLLIN and kind in lean:
                         # At its end, perhaps, which reading tells. A fresh one has nothing to read.
                         why = selectable.doRead()
                         if why is not None:

@@ -11,7 +11,7 @@ from twisted.logger import LogEvent, Logger, LogLevel
 
 from tcpd.events import host_and_port
 from tcpd.session import Session, address_and_port
-from tcpd.sinks.log_format import InfoFormatter
+from tcpd.sinks.log_format import Formatter, InfoFormatter
 from tcpd.sinks.log_output import LogOutput
 from tcpd.units import format_duration
 
@@ -34,24 +34,25 @@ class AccessLog:
     def __init__(self, output: LogOutput | None, clock: IReactorTime) -> None:
         self._output = output
         self._clock = clock
-        info = None if output is None else output.info
-        self._entry: Callable[[Session], LogEvent | str]
-        self._entry = _event if info is None else partial(_line, info)
+        self._line: Callable[[Session], str] | None = None
+        if output is not None:
+            info = output.info
+            self._line = partial(_whole, output.format) if info is None else partial(_bare, info)
 
     def __call__(self, session: Session) -> None:
         """Write one session's line."""
-        if self._output is None:
+        if self._output is None or self._line is None:
             log.info("{message}", message=access_line(session), record=session.record().fields())
-        elif self._output.gather(partial(self._entry, session)):
+        elif self._output.gather(partial(self._line, session)):
             self._clock.callLater(0, self._output.flush)
 
 
-def _line(info: InfoFormatter, session: Session) -> str:
+def _bare(info: InfoFormatter, session: Session) -> str:
     return info(time.time(), access_line(session))
 
 
-def _event(session: Session) -> LogEvent:
-    return {
+def _whole(formatter: Formatter, session: Session) -> str:
+    event: LogEvent = {
         "log_time": time.time(),
         "log_level": LogLevel.info,
         "log_namespace": log.namespace,
@@ -59,6 +60,7 @@ def _event(session: Session) -> LogEvent:
         "message": access_line(session),
         "record": session.record().fields(),
     }
+    return formatter(event)
 
 
 def access_line(session: Session) -> str:

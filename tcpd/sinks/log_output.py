@@ -16,6 +16,7 @@ import select
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal, TextIO
 
@@ -43,8 +44,8 @@ from tcpd.sinks.repeats import Repeats
 # gets none until it has.
 PATIENCE = 0.1
 
-# Gives an event, or its line.
-Entry = Callable[[], LogEvent | str]
+# Gives the line of an event.
+Entry = Callable[[], str]
 
 
 def runs_under_journald(environ: Mapping[str, str], stream: TextIO) -> bool:
@@ -85,32 +86,33 @@ class LogOutput:
         path: the file behind the stream, if it is one that `reopen` may open again.
 
     Attributes:
+        format: the formatter.
         lost: how many events could not be written since the last that could.
     """
 
     def __init__(self, formatter: Formatter, stream: TextIO, path: Path | None = None) -> None:
-        self._format = formatter
+        self.format = formatter
         self._stream = stream
         self._path = path
         self.lost = 0
         self._broken_off = False
-        self._gathered: list[LogEvent | Entry] = []
+        self._gathered: list[Entry] = []
 
     def __call__(self, event: LogEvent) -> None:
         """Write one event, after those that were gathered."""
-        self._gathered.append(event)
+        self._gathered.append(partial(self.format, event))
         self.flush()
 
     @property
     def info(self) -> InfoFormatter | None:
         """What makes the line of a mere message, for `gather`; None where a line is more."""
-        return INFO.get(self._format)
+        return INFO.get(self.format)
 
     def gather(self, entry: Entry) -> bool:
         """Keep an event until the next `flush`, to be made and written together with others.
 
         Args:
-            entry: gives the event, or its line if `info` made that.
+            entry: gives its line, made by `format` or `info`.
 
         Returns:
             Whether it is the first, so that somebody has to see to a `flush`.
@@ -120,25 +122,21 @@ class LogOutput:
 
     def flush(self) -> None:
         """Write what was gathered."""
-        events, self._gathered = self._gathered, []
-        if not events:
+        entries, self._gathered = self._gathered, []
+        if not entries:
             return
         try:
+            text = "".join([entry() for entry in entries])
             if self.lost:
-                events.insert(0, self._loss())
-            text = "".join(map(self._line, events))
+                text = self.format(self._loss()) + text
             if self._broken_off:
                 text = "\n" + text
             self._stream.flush()
             self._write(text.encode("utf-8", "backslashreplace"))
         except Exception:
-            self.lost += len(events) - (1 if self.lost else 0)
+            self.lost += len(entries)
         else:
             self.lost = 0
-
-    def _line(self, event: LogEvent | Entry) -> str:
-        entry = event() if callable(event) else event
-        return entry if isinstance(entry, str) else self._format(entry)
 
     def _loss(self) -> LogEvent:
         return {

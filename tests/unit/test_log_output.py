@@ -291,19 +291,19 @@ def test_a_file_is_never_written_for_journald(tmp_path):
 def test_what_was_gathered_comes_before_what_follows(tmp_path):
     path = tmp_path / "log"
     output = LogOutput(format_text, open_log_file(path))
-    assert output.gather(lambda: event("first"))
-    assert not output.gather(lambda: event("second"))
+    assert output.gather(lambda: format_text(event("first")))
+    assert not output.gather(lambda: format_text(event("second")))
     output(event("third"))
     assert [line.split(": ")[1] for line in path.read_text().splitlines()] == [
         "first", "second", "third",
     ]  # fmt: skip
-    assert output.gather(lambda: event("fourth"))
+    assert output.gather(lambda: format_text(event("fourth")))
 
 
 def test_what_was_gathered_goes_to_the_file_that_was_open(tmp_path):
     path = tmp_path / "log"
     output = LogOutput(format_text, open_log_file(path), path)
-    output.gather(event)
+    output.gather(lambda: format_text(event()))
     path.rename(tmp_path / "old")
     output.reopen()
     assert (tmp_path / "old").read_text().endswith("hello\n")
@@ -313,8 +313,8 @@ def test_what_was_gathered_goes_to_the_file_that_was_open(tmp_path):
 def test_all_that_was_gathered_counts_as_lost_if_it_is():
     with open("/dev/full", "w") as full:
         output = LogOutput(format_text, full)
-        output.gather(event)
-        output.gather(event)
+        output.gather(lambda: format_text(event()))
+        output.gather(lambda: format_text(event()))
         output.flush()
         assert output.lost == 2
         output(event())
