@@ -183,7 +183,7 @@ class Daemon(MultiService):
         yield from self._departing
 
     def _heed_signals(self) -> None:
-        if self.log_switch is not None or self.sinks.status():
+        if self.log_switch is not None or self.sinks.status() or self._reloader is not None:
             other = signal.signal(signal.SIGUSR1, self._reopen_soon)
             if self.log_switch is None and callable(other) and other != self._reopen_soon:
                 self._also_reopen = other  # twistd's own, for a log of its own

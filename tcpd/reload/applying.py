@@ -75,8 +75,10 @@ def apply(house: House, read: Callable[[], Config]) -> list[str]:
     words = [
         *_listeners_in_words(old, new, house.listeners, fresh),
         *_connectors_in_words(old, new, outside.replaced),
+        *_sinks_in_words(old, new),
         *(keys_in_words([path]) for path in changed_keys({"log": old.log}, {"log": new.log})),
     ]
+    sinks = house.sinks.prepare(new.sinks)
     with ExitStack() as finally_:
         with ExitStack() as undo:
             problems += inside.prepare(undo, finally_)
@@ -90,6 +92,7 @@ def apply(house: House, read: Callable[[], Config]) -> list[str]:
         switch_log()
         inside.commit(house)
         outside.commit(house)
+        sinks.commit()
         house.configured(new)
     _tell_what_is_left(house, old, new)
     return words
@@ -197,6 +200,16 @@ def _connectors_in_words(old: Config, new: Config, replaced: Collection[str]) ->
             yield f"{change}; it connects anew" if name in replaced else change
     for name in new.connectors.keys() - old.connectors.keys():
         yield f"connector {name} is new"
+
+
+def _sinks_in_words(old: Config, new: Config) -> Iterator[str]:
+    for name, each in old.sinks.items():
+        if name not in new.sinks:
+            yield f"sink {name} is gone"
+        elif paths := list(changed_keys(each, new.sinks[name])):
+            yield f"sink {name}: {keys_in_words(paths)} changed"
+    for name in new.sinks.keys() - old.sinks.keys():
+        yield f"sink {name} is new"
 
 
 def _changes_in_words(what: str, old: Served, new: Served) -> Iterator[str]:

@@ -8,6 +8,7 @@ from tcpd.config.schema import Config, ConnectorConfig, ListenerConfig
 from tcpd.connector import Connector
 from tcpd.events import Bus
 from tcpd.listener import Listener
+from tcpd.sinks.hub import Sinks
 from tcpd.sinks.log_switch import LogSwitch
 
 
@@ -20,6 +21,7 @@ class House(Protocol):
         connectors: by name.
         bus: where events go.
         log_switch: the log, if it is ours.
+        sinks: what writes events down.
     """
 
     config: Config
@@ -27,6 +29,7 @@ class House(Protocol):
     connectors: dict[str, Connector]
     bus: Bus
     log_switch: LogSwitch | None
+    sinks: Sinks
 
     @property
     def is_up(self) -> bool:

@@ -12,6 +12,7 @@ from tcpd.daemon import Daemon
 from tcpd.events import ConfigurationRefused, ConfigurationReloaded, ListenerChanged
 from tcpd.registry import build_handler
 from tcpd.sd_notify import ServiceManager
+from tcpd.sink_registry import build_sink
 from tcpd.toml_file import TomlFile
 
 
@@ -88,7 +89,7 @@ class House:
         if text is not None:
             self.path.write_text(text)
         file = TomlFile.read(self.path)
-        return build_config(file.table, file, build_handler)
+        return build_config(file.table, file, build_handler, build_sink=build_sink)
 
     def reload(self, text=None):
         """Reload, with another text if one is given; returns the event that came of it."""

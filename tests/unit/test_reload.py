@@ -12,6 +12,7 @@ from twisted.logger import LogLevel, capturedLogs
 
 from tcpd.daemon import Daemon
 from tcpd.events import ConfigurationRefused, ConfigurationReloaded, ConnectorChanged, SessionClosed
+from tcpd.reload import difference
 from tcpd.sd_notify import ServiceManager
 from tcpd.sinks.log_switch import LogSwitch
 
@@ -149,7 +150,31 @@ def test_a_file_that_is_gone_or_is_no_toml_changes_nothing(house) -> None:
     assert house.ports("a") == [port]
 
 
-def test_what_takes_a_restart_is_said(house) -> None:
+def test_sinks_come_change_and_go(house) -> None:
+    house.start(ECHO)
+    sinks = house.daemon.sinks
+    one, other = ('[sinks.x]\nkind = "memory"\n', '[sinks.y]\nkind = "memory"\n')
+    assert house.reload(ECHO + one).changes == ("sink x is new",)
+    assert house.reload(ECHO + one + "queue = 7\n" + other).changes == (
+        "sink x: queue changed",
+        "sink y is new",
+    )
+    assert house.daemon.bus.wants(SessionClosed)
+    assert house.reload(ECHO).changes == ("sink x is gone", "sink y is gone")
+    assert not house.daemon.bus.wants(SessionClosed)
+    sinks.finish()
+    assert sinks.status() == []
+
+
+def test_a_reload_that_is_refused_touches_no_sink(house) -> None:
+    house.start(ECHO)
+    broken = ECHO + 'lissten = 1\n[sinks.x]\nkind = "memory"\n'
+    assert isinstance(house.reload(broken), ConfigurationRefused)
+    assert house.daemon.sinks.status() == []
+
+
+def test_what_takes_a_restart_is_said(house, monkeypatch) -> None:
+    monkeypatch.setattr(difference, "APPLIED", ("listeners",))
     house.start(ECHO)
     with capturedLogs() as logs:
         house.reload(ECHO + '[sinks.x]\nkind = "memory"\n')
