@@ -433,11 +433,19 @@ class Neighbour:
         output, _ = self._process.communicate(timeout=PATIENCE)
         seen = json.loads(output)
         self.errors = seen["errors"]
-        taken = seen["seconds"]
-        self.count = len(taken)
+        taken = sorted((int(tenths), count) for tenths, count in seen["tenths"].items())
+        self.count = sum(count for _, count in taken)
         if taken:
-            self.p50, self.p99 = quantile(taken, 0.5), quantile(taken, 0.99)
-            self.worst = max(taken)
+            self.p50, self.p99 = (self._quantile(taken, part) for part in (0.5, 0.99))
+            self.worst = taken[-1][0] / 10_000
+
+    def _quantile(self, taken: list[tuple[int, int]], part: float) -> float:
+        left = math.ceil(self.count * part)
+        for tenths, count in taken:
+            left -= count
+            if left <= 0:
+                return tenths / 10_000
+        raise AssertionError("a part of all is more than all")
 
 
 def quantile(values: Collection[float], part: float) -> float:

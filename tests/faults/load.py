@@ -20,14 +20,14 @@ class Load:
         connected: how many have connected.
         answered: how many were answered, to the byte.
         failed: what went wrong, in words.
-        seconds: how long each took, from connect(2) to the end.
+        longest: the longest that one took, from connect(2) to the end, in seconds.
     """
 
     def __init__(self, port: int, peers: int = 4) -> None:
         self.port = port
         self.connected = self.answered = 0
         self.failed: list[str] = []
-        self.seconds: list[float] = []
+        self.longest = 0.0
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(number,)) for number in range(peers)
@@ -53,7 +53,7 @@ class Load:
                 except OSError as error:
                     self.failed.append(f"request: {error}")
                     continue
-            self.seconds.append(time.monotonic() - began)
+            self.longest = max(self.longest, time.monotonic() - began)
             if answer == request:
                 self.answered += 1
             else:
