@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -91,24 +92,27 @@ class Record:
         `time`, `event.name`, `event.sequence`, `host.name` and `service.instance.id` (the run) come
         first; a handler's values may be lists and dicts, too.
         """
-        head = {
+        head: dict[str, object] = {
             "time": self.time,
             "event.name": self.name,
             "event.sequence": self.sequence,
             "host.name": self.source.host,
             "service.instance.id": self.source.run,
         }
-        data = self._data
-        if data is None:
-            data = _Copier().table(self.event.fields(), DEPTH)
-        return {**head, **data, **head}
+        if self._data is None:
+            return head | self.event.fields()
+        return head | self._data | head
 
     @property
     def line(self) -> str:
         """The fields as a JSON object on one line, without its newline, in printable ASCII."""
         if self._line is None:
             line = _encode(self.fields)
-            self._line = line.replace("\x7f", "\\u007f") if "\x7f" in line else line
+            if ("\\u" in line or "\x7f" in line) and _SUSPECT.search(line):
+                # What is told of our own events is not a peer's, but may come from a command line.
+                self._data = _Copier().table(self.fields, DEPTH)
+                line = _encode(self.fields).replace("\x7f", "\\u007f")
+            self._line = line
         return self._line
 
 
@@ -192,3 +196,5 @@ def _second(number: int) -> str:
 
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+# In a line: NUL, perhaps half a character, DEL.
+_SUSPECT = re.compile(r"\\u0000|\\ud|\x7f")

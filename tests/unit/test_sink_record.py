@@ -95,6 +95,13 @@ def test_no_control_character_comes_out_raw():
     assert line.isprintable()
 
 
+def test_our_own_events_hold_nothing_that_a_database_refuses_either():
+    each = record(event=ListenerChanged(listener="\udc80\0\x7f", address="x", up=True))
+    assert json.loads(each.line)["listener"] == "\\udc80\\x00\x7f"
+    assert each.line.isprintable()
+    assert each.fields["listener"] == "\\udc80\\x00\x7f"
+
+
 def test_values_of_any_size_and_depth_are_bounded():
     deep = loop = []
     for _ in range(100):
