@@ -198,3 +198,17 @@ def receive_all_or_reset(connection):
         receive_all(connection)
     except ConnectionResetError:
         pass
+
+
+def test_what_the_stop_itself_ends_is_in_the_log_as_well(tmp_path):
+    pem.write(tmp_path / "pem")
+    settings = 'tls = { certificate = "pem" }\ndeadlines = { handshake = "1h" }'
+    log = 'format = "json"'
+    with daemon(tmp_path, settings, log=log) as running, ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(connect(running)).sendall(b"\x16\x03\x01")
+        with connect(running) as wrong:  # when this has its answer, the others have been accepted
+            wrong.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            receive_all_or_reset(wrong)
+        running.stop()
+    assert logged(running.output).total() == 21
