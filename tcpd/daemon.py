@@ -78,7 +78,7 @@ class Daemon(MultiService):
         self._reactor = reactor
         self._manager = manager
         self.log_switch = log
-        self._notes = notes
+        self._notes = (*notes, *_lists_in_vain(config))
         self._also_reopen: Callable[[int, FrameType | None], Any] | None = None
         self._sweep = Sweep(reactor)
         self.sinks = Sinks(self.bus, reactor, config.sinks)
@@ -323,6 +323,12 @@ def _listener(name: str, config: ListenerConfig, reactor: Any, bus: Bus) -> List
     gate = Gate(reactor, config.access, config.limits)
     serving = Serving(origin, config.factory, config.deadlines, gate)
     return Listener(reactor, config.listen, serving, tls)
+
+
+def _lists_in_vain(config: Config) -> Iterator[str]:
+    for name, listener in config.listeners.items():
+        for network in listener.access.in_vain():
+            yield f"listener {name}: {network} in 'allow' lets nobody in, as 'deny' has all of it"
 
 
 def _connector(name: str, config: ConnectorConfig, reactor: Any, bus: Bus) -> Connector:

@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from twisted.internet.interfaces import IReactorTime
@@ -133,18 +134,18 @@ class Refusals:
     def _log_first(self, reason: str, address: object, detail: str, hop: object) -> None:
         event = self._event(reason, address, hop)
         peer = host_and_port(event.client_address, event.client_port)
-        why = detail or WORDS.get(reason, "its connection ended")
-        self.log.emit(
-            _level((reason,)),
-            "listener {listener} refused {peer}: {why} ({reason})"
+        if event.hop:
+            peer += f" (by way of {event.hop})"
+        why = escape_text(detail or WORDS.get(reason, "its connection ended"), limit=DETAIL)
+        what = (
+            f"refused {peer}: {why}"
             if reason in BY_THE_GATE
-            else "listener {listener}: {peer} was gone before its session began: {why} ({reason})",
-            listener=self._listener,
-            peer=f"{peer} (by way of {event.hop})" if event.hop else peer,
-            why=escape_text(why, limit=DETAIL),
-            reason=reason,
-            record={**event.fields(), "count": 1},
+            else f": {peer} was gone before its session began: {why}"
         )
+        record = {**event.fields(), "count": 1}
+        if detail:
+            record["detail"] = why
+        self._write((reason,), f"{what} ({reason})", record)
 
     def _log_summary(self) -> None:
         pending, self._pending = self._pending, Counter()
@@ -155,20 +156,27 @@ class Refusals:
         reasons = dict(pending.most_common())
         # Where not all were counted, fewer than this say nothing.
         top = busiest.most(SHOWN, 1 if busiest.exact else count // COUNTERS + 1)
-        self.log.emit(
-            _level(reasons),
-            "listener {listener}: {count} more without a session in {seconds} s: {reasons}; {most}",
-            listener=self._listener,
-            count=count,
-            seconds=round(self._clock.seconds() - self._since),
-            reasons=", ".join(f"{reason} {count}" for reason, count in reasons.items()),
-            most=_in_words(top, exact=busiest.exact),
-            record={
+        seconds = round(self._clock.seconds() - self._since)
+        by_reason = ", ".join(f"{reason} {number}" for reason, number in reasons.items())
+        self._write(
+            reasons,
+            f": {count} more without a session in {seconds} s: {by_reason};"
+            f" {_in_words(top, exact=busiest.exact)}",
+            {
                 "listener": self._listener,
                 "count": count,
                 "reasons": reasons,
                 "client.addresses": top,
             },
+        )
+
+    def _write(self, reasons: Collection[str], what: str, record: dict[str, object]) -> None:
+        # The message is ready, and the record has all that is in it, so that a log of objects says
+        # everything once.
+        message = f"listener {self._listener}{'' if what[0] == ':' else ' '}{what}"
+        warn = not _WARNED_OF.isdisjoint(reasons)
+        self.log.emit(
+            LogLevel.warn if warn else LogLevel.info, "{message}", message=message, record=record
         )
 
 
@@ -213,7 +221,3 @@ def _in_words(top: dict[str, int], *, exact: bool) -> str:
     least = "" if exact else " or more"
     shown = ", ".join(f"{address} ({count}{least})" for address, count in top.items())
     return f"most from {shown}"
-
-
-def _level(reasons: Any) -> Any:
-    return LogLevel.warn if not _WARNED_OF.isdisjoint(reasons) else LogLevel.info

@@ -212,3 +212,12 @@ def test_what_the_stop_itself_ends_is_in_the_log_as_well(tmp_path):
             receive_all_or_reset(wrong)
         running.stop()
     assert logged(running.output).total() == 21
+
+
+def test_what_stands_in_a_list_to_no_purpose_is_said(tmp_path):
+    settings = 'access = { allow = ["10.1.2.3", "127.0.0.1"], deny = ["10.0.0.0/8"] }'
+    with daemon(tmp_path, settings) as running, connect(running) as allowed:
+        assert is_served(allowed)
+        running.stop()
+    (warning,) = re.findall("warn: .*", running.output)
+    assert "10.1.2.3 in 'allow' lets nobody in, as 'deny' has all of it" in warning

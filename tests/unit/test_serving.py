@@ -265,13 +265,16 @@ def test_a_connection_that_ended_too_soon_is_one_line_and_no_session() -> None:
         transport.close_cause = "tls-failed"
         house.serving.abandoned(transport, Failure(ValueError("no\nTLS")))
     (record,) = logs
-    assert (record["peer"], record["why"]) == ("192.0.2.7:5000", r"no\nTLS")
+    assert record["message"] == (
+        r"listener main: 192.0.2.7:5000 was gone before its session began: no\nTLS (tls-failed)"
+    )
     assert record["record"] == {
         "listener": "main",
         "client.address": "192.0.2.7",
         "client.port": 5000,
         "refuse.reason": "tls-failed",
         "count": 1,
+        "detail": r"no\nTLS",
     }
     assert house.serving.refusals.counts == {"tls-failed": 1}
     house.serving.refusals.flush()

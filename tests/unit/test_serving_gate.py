@@ -64,7 +64,7 @@ def test_a_place_is_held_for_as_long_as_the_connection_lasts(reactor):
         with capturedLogs() as logs, connect(port) as second:
             reactor.turn(3)
             assert second.recv(1) == b""
-        assert [each["reason"] for each in logs] == ["sessions"]
+        assert [each["record"]["refuse.reason"] for each in logs] == ["sessions"]
         assert serving.gate.open == len(serving.origin.sessions) == 1
     reactor.turn(3)
     assert serving.gate.open == len(serving.origin.sessions) == 0
@@ -131,7 +131,7 @@ def test_a_connection_that_ended_before_its_session_is_counted_with_its_cause(re
         serving.abandoned(transport, Failure(ConnectionAborted()))
         serving.refusals.flush()
     assert serving.refusals.counts == {"header-timeout": 1}
-    assert logs[0]["why"] == "its PROXY header took too long"
+    assert "its PROXY header took too long" in logs[0]["message"]
 
 
 # -- behind a proxy -------------------------------------------------------------------------------
@@ -172,7 +172,8 @@ def test_a_client_that_is_refused_is_logged_with_its_proxy(reactor):
     serving.arriving(transport)
     with capturedLogs() as logs:
         assert not serving.identified(transport)
-    assert [each["peer"] for each in logs] == ["192.0.2.7:5000 (by way of 10.0.0.1:80)"]
+    (record,) = logs
+    assert "refused 192.0.2.7:5000 (by way of 10.0.0.1:80): " in record["message"]
     assert not serving.arrivals
     transport.place.leave()
     assert (serving.gate.open, serving.gate.addresses) == (0, 0)
