@@ -74,7 +74,8 @@ class Port(Reception, tcp.Port):
 
     Attributes:
         hosts: the addresses that connections came in at, by what getsockname(2) says of them. They
-            are few, and to make one anew takes longer than to ask the kernel.
+            are few, and to make one anew takes longer than to ask the kernel. Under None, the only
+            one there can be: then the kernel needn't be asked at all.
     """
 
     hosts: dict[Any, IAddress]
@@ -136,6 +137,8 @@ class Port(Reception, tcp.Port):
             sock.setblocking(False)
             tune(sock)
             self._realPortNumber = self._number_of(sock)
+            if sock.has_one_name():
+                self.hosts[None] = self._addressType("TCP", *tcp._getsockname(sock))
             self.factory.doStart()
         except BaseException:
             self._realPortNumber = None

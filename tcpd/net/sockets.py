@@ -143,6 +143,8 @@ class ServerTransport(StreamTransport):
         if self._host_address is not None or self.server is None:
             return super().getHost()
         known = self.server.hosts
+        if None in known:
+            return known[None]
         name = self.socket.getsockname()
         address = known.get(name)
         if address is None:

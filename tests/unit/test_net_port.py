@@ -283,6 +283,32 @@ def test_a_port_knows_its_own_address_by_every_name_and_remembers_a_few(reactor,
     assert set(port.hosts) == {("127.0.0.1", number), ("127.0.0.2", number)}
 
 
+@pytest.mark.parametrize("name", ["127.0.0.2", "::1"])
+def test_of_a_port_bound_to_one_address_the_kernel_is_not_asked(reactor, name):
+    gate = Gate()
+    port = Network(reactor).listenTCP(0, gate, interface=name)
+    with socket.create_connection((name, port.getHost().port)):
+        reactor.turn(2)
+        (transport,) = gate.accepted
+        host = transport.getHost()
+        assert host is port.hosts[None]
+        assert (host.host, host.port) == transport.socket.getsockname()[:2]
+
+
+@pytest.mark.parametrize("name", ["127.0.0.2", "::1"])
+def test_a_transparent_proxy_s_port_has_no_one_address(reactor, name, monkeypatch):
+    asked = []
+
+    def getsockopt(self, level, option, *size):
+        asked.append((level, option))
+        return 1
+
+    monkeypatch.setattr("tcpd.net.listening_socket.ListeningSocket.getsockopt", getsockopt)
+    port = Network(reactor).listenTCP(0, Gate(), interface=name)
+    assert port.hosts == {}
+    assert asked == [(0, 19) if "." in name else (41, 75)]  # <linux/in.h>, <linux/in6.h>
+
+
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
 def test_what_is_accepted_is_a_plain_socket_with_the_ports_options(reactor, family):
     gate = Gate()
