@@ -5,6 +5,8 @@ a `twisted.internet.task.Clock` that the test moves. `check_handler(handler, *st
 conversation in every way in which a network may cut it up. Both work under any test runner: what
 is wrong is an `AssertionError`, and what a handler raises comes out as it is.
 
+For who writes a sink, `check_sink(sink, count)` does the same, and `make_record` makes records.
+
 Rules:
 - A handler is built as the daemon builds it: its options are checked, `buildSession` is preferred.
 - The transport behaves as tcpd's own: what was written before a close is delivered, a peer that
@@ -22,6 +24,7 @@ from tcpd.testing.conversation import (
     no_call_left,
 )
 from tcpd.testing.memory import MemoryTransport, Peer, connect, make_handler
+from tcpd.testing.sinks import check_sink, make_record
 
 __all__ = [
     "Closes",
@@ -33,7 +36,9 @@ __all__ = [
     "Step",
     "Wait",
     "check_handler",
+    "check_sink",
     "connect",
     "make_handler",
+    "make_record",
     "no_call_left",
 ]

@@ -3,11 +3,13 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from helpers.daemon import PATIENCE, receive_all, tcpd
@@ -16,6 +18,7 @@ LISTENER = '[listeners.main]\nlisten = "tcp:0:interface=127.0.0.1"\n'
 
 OWN = '''
 import time
+from pathlib import Path
 from dataclasses import dataclass
 from tcpd.sinks.sink import Sink
 
@@ -209,3 +212,16 @@ def test_a_sink_whose_records_nobody_takes_at_the_end_is_given_its_time(tmp_path
         daemon.wait_for("the sink away is in trouble: ")
         assert daemon.stop() == -signal.SIGTERM
     assert "the sink away has ended; " in daemon.output
+
+
+def test_the_sink_in_the_guide_writes_what_the_guide_says(tmp_path):
+    guide = (Path(__file__).parents[2] / "docs" / "sinks.md").read_text()
+    for name in ("csv_sink.py", "csv.toml"):
+        text = re.search(rf"^```\w+\n(# {re.escape(name)}\n.*?)^```$", guide, re.DOTALL | re.M)[1]
+        (tmp_path / name).write_text(text)
+    (shown,) = re.findall(r"^```csv\n(.*?)^```$", guide, re.DOTALL | re.M)
+    with tcpd("--config=csv.toml", cwd=tmp_path) as daemon:
+        use(daemon)
+        daemon.stop()
+    written = (tmp_path / "sessions.csv").read_text()
+    assert written == shown.replace("192.0.2.1", "127.0.0.1")

@@ -1,6 +1,6 @@
 """The helpers for handler authors: a good handler passes, and each kind of bad one doesn't."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -12,6 +12,7 @@ from twisted.protocols.basic import LineReceiver
 from zope.interface import implementer
 
 from tcpd.errors import ConfigErrors
+from tcpd.sinks.sink import Sink
 from tcpd.testing import (
     Closes,
     Expect,
@@ -20,8 +21,10 @@ from tcpd.testing import (
     Send,
     Wait,
     check_handler,
+    check_sink,
     connect,
     make_handler,
+    make_record,
     no_call_left,
 )
 
@@ -430,3 +433,46 @@ def test_the_tap_sees_both_directions():
     peer.transport.tap = lambda direction, data: seen.append((direction, data))
     peer.send(b"x")
     assert seen == [("in", b"x"), ("out", b"x")]
+
+
+# -- for who writes a sink --------------------------------------------------------------------
+
+
+@dataclass
+class Kept(Sink):
+    """Keeps what it is given, but for what the test has it lose."""
+
+    lose: str = ""
+    kept: list = field(default_factory=list)
+
+    def write(self, batch):
+        self.kept += [each.line for each in batch[self.lose == "first" :]]
+
+    def close(self):
+        if self.lose == "at close":
+            self.kept.clear()
+
+
+def test_a_sink_that_keeps_the_contract_passes():
+    sink = Kept()
+    check_sink(sink, lambda: len(sink.kept))
+    assert len(sink.kept) == 13
+
+
+@pytest.mark.parametrize(
+    ("lose", "said"),
+    [
+        ("first", "opened and flushed: 4 records were written, 2 are there"),
+        ("at close", "opened and closed: 6 records were written, 0 are there"),
+    ],
+)
+def test_a_sink_that_loses_records_is_told_when(lose, said):
+    sink = Kept(lose)
+    with pytest.raises(AssertionError, match=said):
+        check_sink(sink, lambda: len(sink.kept))
+
+
+def test_records_to_write_are_of_sessions_and_of_handlers():
+    assert make_record().fields["bytes.in"] == 5
+    assert make_record("login", user="eve").fields["user"] == "eve"
+    assert make_record().sequence != make_record().sequence
