@@ -104,6 +104,7 @@ class Connector(ClientService):
         self._row = 0  # how many pauses there were in a row
         self._connected_at = 0.0
         self._giving_up: Any = None
+        self._retiring: list[Deferred[None]] = []
         self._amid = False
         self._handler_runs = False
         self._network: Network | None = None
@@ -205,7 +206,22 @@ class Connector(ClientService):
 
     def _stopped(self, result: Any) -> Any:
         self.stop_handler()
+        retiring, self._retiring = self._retiring, []
+        for each in retiring:
+            each.callback(None)
         return result
+
+    def retire(self) -> Deferred[None]:
+        """Connect no more, and stop once the connection that is open has ended by itself.
+
+        Returns:
+            A Deferred that fires when it has stopped.
+        """
+        if not self.running or not any(sessions for _, sessions in self._serving.lots()):
+            return self.stopService()
+        retired: Deferred[None] = Deferred()
+        self._retiring.append(retired)
+        return retired
 
     def _outside(self, result: Deferred[T]) -> Deferred[T]:
         """Return a Deferred with the same result, which fires in a turn of its own.
@@ -290,7 +306,9 @@ class Connector(ClientService):
             self._row = 0
         self._row += 1
         wait = pause(self._reconnect, self._row, random.random())  # noqa: S311  (no secret)
-        if lost and self.running:
+        if self._retiring:
+            self._reactor.callLater(0, self.stopService)
+        elif lost and self.running:
             again = f"connects again in {format_duration(wait)}"
             self._change("retrying", f"has lost {self._target}; {again}")
         return wait

@@ -1,7 +1,7 @@
 """The composition root: a configuration becomes running services.
 
 Everything is built before anything is opened, so that what is wrong is found while nothing has
-happened yet; `twistd tcpd --check-config` stops there.
+happened yet; `twistd tcpd --check-config` stops there. How it ends is in `tcpd.stopping`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 from twisted.application.internet import TimerService
-from twisted.application.service import MultiService
+from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import ILogObserver, Logger
 
@@ -27,13 +26,16 @@ from tcpd.errors import StartError, TcpdError
 from tcpd.events import Bus
 from tcpd.listener import Listener
 from tcpd.net.tls import ClientTLS, NamedCertificate, ServerTLS
+from tcpd.pid_file import PidFile
 from tcpd.reload.reloader import Reloader
 from tcpd.sd_notify import ServiceManager
 from tcpd.serving import Serving
 from tcpd.session import Origin
+from tcpd.signals import Signals
 from tcpd.sinks.access_log import AccessLog
 from tcpd.sinks.hub import Sinks
 from tcpd.sinks.log_switch import LogSwitch
+from tcpd.stopping import Stopping
 
 
 class Daemon(MultiService):
@@ -47,6 +49,10 @@ class Daemon(MultiService):
         notes: warnings for the log, once everything is open.
         read_again: reads the configuration anew, for a reload on SIGHUP; it raises TcpdError.
         from_file: whether there is a file to be read, and not the command line alone.
+        heed_signals: whether the process's signals are for us: TERM, INT, QUIT, HUP, USR1.
+        pid_file: where the process says who it is; None for nowhere.
+        owner: the user and group that UNIX sockets are given to, by number, for a process that
+            will give up its privileges; None if it won't.
 
     Attributes:
         bus: where all events of the process pass.
@@ -72,6 +78,9 @@ class Daemon(MultiService):
         notes: Sequence[str] = (),
         read_again: Callable[[], Config] | None = None,
         from_file: bool = True,
+        heed_signals: bool = False,
+        pid_file: PidFile | None = None,
+        owner: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.bus = Bus()
@@ -79,7 +88,10 @@ class Daemon(MultiService):
         self._manager = manager
         self.log_switch = log
         self._notes = (*notes, *_lists_in_vain(config))
-        self._also_reopen: Callable[[int, FrameType | None], Any] | None = None
+        self._also_reopen: Any = None  # twistd's own answer to USR1, for a log of its own
+        self._pid_file = pid_file
+        self._owner = owner
+        self._stopping = Stopping(self, reactor, manager)
         self._sweep = Sweep(reactor)
         self.sinks = Sinks(self.bus, reactor, config.sinks)
         # Who reloads may no longer do what was done before the privileges were given up.
@@ -87,6 +99,7 @@ class Daemon(MultiService):
         self._reloader: Reloader | None = None
         if read_again is not None:
             self._reloader = Reloader(self, reactor, manager, read_again, from_file=from_file)
+        self._signals = Signals(reactor, self._answers()) if heed_signals else None
         self._access_log: AccessLog | None = None
         self.configured(config)
         self.listeners = {
@@ -99,7 +112,7 @@ class Daemon(MultiService):
         self._departing: list[Serving] = []
         for service in (*self.listeners.values(), *self.connectors.values()):
             service.setServiceParent(self)
-        for serving in self._servings():
+        for serving in self.servings():
             self._sweep.watch(serving)
         # Not a part of us: it starts once we are ready, and a service manager hears that first.
         self._feed: TimerService | None = None
@@ -115,13 +128,16 @@ class Daemon(MultiService):
 
     def privilegedStartService(self) -> None:
         """Open what may need privileges."""
-        self._heed_signals()  # first, for who reads that a port is open may send one
+        self._begin()
         with self._all_or_none():
             super().privilegedStartService()
+            if self._owner is not None:
+                for listener in self.listeners.values():
+                    listener.give_sockets_to(*self._owner)
 
     def startService(self) -> None:
         """Open what isn't open yet, and tell the service manager once the reactor runs."""
-        self._heed_signals()
+        self._begin()
         with self._all_or_none():
             super().startService()
         self._sweep.start()
@@ -130,8 +146,16 @@ class Daemon(MultiService):
         self._reactor.addSystemEventTrigger("after", "shutdown", self.sinks.finish)
         for note in self._notes:
             self.log.warn("{note}", note=note)
-        # Before the reactor runs, a TERM would end the process without any stopping.
         self._reactor.callWhenRunning(self._ready)
+
+    def _begin(self) -> None:
+        """Do what comes first: who reads that a port is open may send a signal."""
+        if self._signals is not None and not self._signals.heeded:
+            if self.log_switch is None:
+                self._also_reopen = signal.getsignal(signal.SIGUSR1)
+            self._signals.heed()
+        if self._pid_file is not None:
+            self._pid_file.write()
 
     @contextmanager
     def _all_or_none(self) -> Iterator[None]:
@@ -149,57 +173,66 @@ class Daemon(MultiService):
             if self._feed is not None and not self._feed.running:
                 self._feed.startService()
 
-    def stopService(self) -> Deferred[object]:
-        """Tell the service manager, and close everything.
+    # -- stopping ----------------------------------------------------------------------------
 
-        The sessions of listeners are left to the reactor, which drops them when it stops.
+    def stopService(self) -> Deferred[None]:
+        """Accept and dial no more, let sessions finish as long as they may, and stop all the rest.
 
         Returns:
-            A Deferred that fires when all else is closed.
+            A Deferred that fires when that is done; in the time for sessions and a little more.
         """
-        self._manager.notify(STOPPING="1", STATUS="stopping")
-        if self._feed is not None and self._feed.running:
-            self._feed.stopService()
-        for serving in self._servings():
-            serving.expect_shutdown()
-        stopping: Deferred[object] = super().stopService()
-        return stopping.addBoth(self._stopped)
+        Service.stopService(self)  # first, lest anything more is started
+        return self._stopping.stop()
+
+    @property
+    def drain_limit(self) -> float:
+        """How many seconds sessions may take to finish when we stop."""
+        drain = self.config.stop.drain
+        return 0.0 if drain == "off" else float(drain)
+
+    def close_doors(self) -> list[Callable[[], Any]]:
+        """Return what has to be called so that nobody comes in, and nothing is dialled."""
+        listeners = [each.stopService for each in self.listeners.values()]
+        return [*listeners, *(each.retire for each in self.connectors.values())]
+
+    def stop_the_rest(self) -> Deferred[object]:
+        """Stop all that still runs when the sessions are over."""
+        rest: Deferred[object] = super().stopService()
+        return rest.addBoth(self._stopped)
 
     def _stopped(self, result: object) -> object:
         self._sweep.stop()
-        # Last of all: when the reactor stops, it ends handshakes that still go on.
-        self._reactor.addSystemEventTrigger("after", "shutdown", self._tell_the_rest)
+        for serving in self.servings():
+            serving.refusals.flush()
+        if self._feed is not None and self._feed.running:
+            self._feed.stopService()
         return result
 
-    def _tell_the_rest(self) -> None:
-        for serving in self._servings():
-            serving.refusals.flush()
-
-    def _servings(self) -> Iterator[Serving]:
+    def servings(self) -> Iterator[Serving]:
+        """Give what makes sessions, as long as it may have some."""
         for listener in self.listeners.values():
             yield listener.serving
         for connector in self.connectors.values():
             yield connector.serving
         yield from self._departing
 
-    def _heed_signals(self) -> None:
-        if self.log_switch is not None or self.sinks.status() or self._reloader is not None:
-            other = signal.signal(signal.SIGUSR1, self._reopen_soon)
-            if self.log_switch is None and callable(other) and other != self._reopen_soon:
-                self._also_reopen = other  # twistd's own, for a log of its own
-        if self._reloader is not None:
-            signal.signal(signal.SIGHUP, self._reload_soon)
+    # -- signals -----------------------------------------------------------------------------
 
-    def _reopen_soon(self, number: int, frame: FrameType | None) -> None:
-        self._reactor.callFromThread(self.reopen_files)  # a signal may come amid anything
-        if self._also_reopen is not None:
-            self._also_reopen(number, frame)
-
-    def _reload_soon(self, number: int, frame: FrameType | None) -> None:
-        # A reload is what programs that rotate logs ask for, too.
-        self._reactor.callFromThread(self.reopen_files)
+    def _answers(self) -> dict[signal.Signals, Callable[[], object]]:
+        """Return what is to be done at each signal."""
+        answers: dict[signal.Signals, Callable[[], object]] = {
+            signal.SIGTERM: self._stopping.terminate,
+            signal.SIGINT: self._stopping.quit,
+            signal.SIGQUIT: self._stopping.quit,
+            signal.SIGUSR1: self.reopen_files,
+        }
         if self._reloader is not None:
-            self._reloader.soon()
+            answers[signal.SIGHUP] = self._reload_and_reopen
+        return answers
+
+    def _reload_and_reopen(self) -> None:
+        self.reopen_files()  # a reload is what programs that rotate logs ask for, too
+        self.reload()
 
     def reload(self) -> bool:
         """Read the configuration again and apply what is different; gives whether it holds now."""
@@ -208,6 +241,8 @@ class Daemon(MultiService):
     def reopen_files(self) -> None:
         """Open the log file and those of sinks anew, since something may have moved them away."""
         self.sinks.reopen()
+        if callable(self._also_reopen):
+            self._also_reopen(signal.SIGUSR1, None)
         if self.log_switch is not None:
             try:
                 self.log_switch.reopen()

@@ -3,7 +3,8 @@
 A handler is any Twisted protocol factory (`twisted.internet.interfaces.IProtocolFactory`); it needs
 nothing from here. A factory that wants to know more about each connection provides
 `ISessionFactory`; one that stands before another handler provides `IHandlerUser`; one that reads
-files provides `IReadsFiles`.
+files provides `IReadsFiles`. A protocol that wants to end at a good point when tcpd stops provides
+`IDrainable`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IProtocol
-from zope.interface import Attribute, Interface
+from zope.interface import Attribute, Interface, classImplements
 
+from tcpd.framing import FrameProtocol
 from tcpd.session import Session
 
 
@@ -26,6 +28,25 @@ class ISessionFactory(Interface):
         Called in place of `buildProtocol(addr)`; the session has its identity, addresses, logger,
         clock and `emit` already, and its transport is connected.
         """
+
+
+class IDrainable(Interface):
+    """A protocol that finishes what it is at when tcpd stops, and closes by itself.
+
+    Any other protocol's connection is closed as by `loseConnection`: what it has written is sent.
+    """
+
+    def drain() -> None:
+        """Finish, and then close: now, or when what is under way is done.
+
+        Called once at most, as any callback; what it writes is sent, and what it raises ends its
+        own session. Until it closes the peer may go on talking. At the drain deadline the
+        connection is aborted.
+        """
+
+
+# It stands below this module, and can't name the interface itself.
+classImplements(FrameProtocol, IDrainable)
 
 
 class HandlerMaker(Protocol):

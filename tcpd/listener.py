@@ -29,6 +29,7 @@ from tcpd.events import ListenerChanged
 from tcpd.net.network import Network
 from tcpd.net.port import Port
 from tcpd.net.tls import ServerTLS
+from tcpd.net.unix_port import UNIXPort
 from tcpd.sd_listen import InheritedEndpoint, inherited_sockets
 from tcpd.serving import Serving
 from tcpd.session import format_address
@@ -164,9 +165,11 @@ class Listener(Service):
         closing = [self.close(door) for door in self.doors]
         return DeferredList([each for each in closing if each is not None], consumeErrors=True)
 
-    def expect_shutdown(self) -> None:
-        """Say that whoever stops this service is about to end the open sessions, too."""
-        self.serving.expect_shutdown()
+    def give_sockets_to(self, user: int, group: int) -> None:
+        """Give the files of UNIX sockets to a user and a group, by number; needs to be root."""
+        for port in self.ports:
+            if isinstance(port, UNIXPort):
+                port.give_to(user, group)
 
     def close_at_once(self) -> None:
         """Close the addresses without waiting for the reactor, which may never run."""

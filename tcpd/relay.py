@@ -117,7 +117,7 @@ class Relay:
             self._look_at_peer()
         self.bytes_in += len(data)
         self.last_read = self._clock.seconds()
-        self._perform(self.protocol.dataReceived, data)
+        self.perform(self.protocol.dataReceived, data)
 
     def read_connection_lost(self) -> None:
         """The peer sends no more: tell a handler that asked for it, else finish what is queued."""
@@ -128,13 +128,13 @@ class Relay:
             self._blame("peer-closed")
             self._transport.loseConnection()
         else:
-            self._perform(half_closeable.readConnectionLost)
+            self.perform(half_closeable.readConnectionLost)
 
     def write_connection_lost(self) -> None:
         """Our side is shut down: tell a handler that asked for it."""
         half_closeable = IHalfCloseableProtocol(self.protocol, None)
         if half_closeable is not None and not self._ended:
-            self._perform(half_closeable.writeConnectionLost)
+            self.perform(half_closeable.writeConnectionLost)
 
     def connection_lost(self, reason: Failure) -> None:
         """Tell the handler, then the session, that the connection is over."""
@@ -153,7 +153,8 @@ class Relay:
                 self.observer.handler_failed(Failure())
         self.observer.transport_closed(reason)
 
-    def _perform(self, step: Callable[..., object], *arguments: object) -> None:
+    def perform(self, step: Callable[..., object], *arguments: object) -> None:
+        """Run a callback of the handler's; what it raises ends the session."""
         try:
             step(*arguments)
         except BaseException:

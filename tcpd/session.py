@@ -30,9 +30,8 @@ from tcpd.events import (
 
 _INTERNET = (IPv4Address, IPv6Address)
 
-# Causes that a stop of ours has as well, as the transport sees it: the reactor drops what is open,
-# or the service closes it.
-_STOP_LOOKS_LIKE = ("lost", "handler-closed")
+# How a polite close at our own stop looks to the transport.
+_STOP_LOOKS_LIKE = "handler-closed"
 
 # Session ids are unique across restarts, so that records of several runs can be joined.
 RUN = os.urandom(4).hex()
@@ -221,7 +220,7 @@ class Session:
     def transport_closed(self, failure: Failure) -> None:
         """Record that the connection is over; called once, by the transport."""
         reason = self.transport.close_cause
-        if self.stopping and reason in _STOP_LOOKS_LIKE:
+        if self.stopping and reason == _STOP_LOOKS_LIKE:
             reason = "shutdown"
         self.close_reason = reason
         self.origin.sessions.pop(self.number, None)

@@ -8,10 +8,12 @@ Rules:
 
 from __future__ import annotations
 
+import atexit
 import os
 import platform
+import pwd
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,7 +30,7 @@ from tcpd.config.schema import Config
 from tcpd.daemon import Daemon
 from tcpd.endpoint_plugins import installed_kinds
 from tcpd.errors import ConfigError, ConfigErrors, TcpdError, did_you_mean
-from tcpd.escape import escape_text
+from tcpd.pid_file import PidFile
 from tcpd.registry import build_handler, list_handlers, list_plugins
 from tcpd.sd_notify import ServiceManager
 from tcpd.sink_registry import build_sink
@@ -46,6 +48,9 @@ class Options(UsageOptions):
     Attributes:
         configuration: what it asks for, once it has been parsed.
         log: what writes the log, unless twistd was told of a log of its own.
+        pid_file: the file that says which process we are, in place of twistd's own; None for none.
+        left_behind: the process that has left that file behind, or 0.
+        owner: the user and group that twistd makes us, by number; None if we stay who we are.
     """
 
     synopsis = "[--port N] [--handler NAME] [--option KEY=VALUE]... | --config FILE"
@@ -74,6 +79,9 @@ class Options(UsageOptions):
         self._handler_options: dict[str, list[str]] = {}
         self.configuration: Config | None = None
         self.log: LogSwitch | None = None
+        self.pid_file: PidFile | None = None
+        self.left_behind = 0
+        self.owner: tuple[int, int] | None = None
         self._directory = Path.cwd()
 
     def opt_listen(self, endpoint: str) -> None:
@@ -118,8 +126,10 @@ class Options(UsageOptions):
             _build(self)
             print("ok" if self["check-config"] else dump(config))
             sys.exit(0)
-        self._check_pid_file()
-        self._take_over_log(config)
+        runner = self.parent if self.parent is not None else {}
+        self.owner = _future_owner(runner)
+        self._take_over_log(config, runner)
+        self._take_over_pid_file(runner)
 
     @property
     def flags(self) -> Flags:
@@ -161,17 +171,21 @@ class Options(UsageOptions):
             lines = [f"tcpd: {each}" if each.where[:2] == "--" else str(each) for each in errors]
             _end(EX_USAGE if by_flags else EX_CONFIG, "\n".join(lines))
 
-    def _check_pid_file(self) -> None:
-        """Refuse a pid file that is a symbolic link, before twistd writes to wherever it leads."""
-        runner = self.parent if self.parent is not None else {}
-        path = runner.get("pidfile")
-        if path and os.path.islink(path):
-            name = escape_text(path)
-            _end(EX_USAGE, f"tcpd: --pidfile: '{name}' is a symbolic link; name its target")
+    def _take_over_pid_file(self, runner: MutableMapping[str, Any]) -> None:
+        """Write the pid file in twistd's place, which follows symbolic links and locks nothing."""
+        if not runner.get("pidfile"):
+            return
+        self.pid_file = PidFile(Path(runner["pidfile"]))
+        try:
+            self.left_behind = self.pid_file.claim()
+        except TcpdError as error:
+            status = EX_USAGE if isinstance(error, ConfigError) else EX_FAILURE
+            _end(status, f"tcpd: {error}")
+        runner["pidfile"] = ""
+        atexit.register(self.pid_file.remove)
 
-    def _take_over_log(self, config: Config) -> None:
+    def _take_over_log(self, config: Config, runner: MutableMapping[str, Any]) -> None:
         """Have twistd, or twist, log as the configuration says, unless told otherwise itself."""
-        runner = self.parent if self.parent is not None else {}
         if runner.get("logger") or runner.get("syslog") or _twist_was_told(runner):
             return
         default = None
@@ -181,7 +195,14 @@ class Options(UsageOptions):
             default = Path("twistd.log")  # as twistd does: a daemon has no standard output
         says = config.log
         try:
-            log = LogSwitch(os.environ, default, form=says.format, file=says.file, level=says.level)
+            log = LogSwitch(
+                os.environ,
+                default,
+                form=says.format,
+                file=says.file,
+                level=says.level,
+                owner=self.owner,
+            )
         except TcpdError as error:
             _end(EX_FAILURE, f"tcpd: {error}")
         self.log = log
@@ -195,6 +216,22 @@ def _is_here(directory: Path) -> bool:
         return Path.cwd() == directory
     except OSError:  # it is gone
         return False
+
+
+def _future_owner(runner: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the user and group that twistd makes us, once our ports are open."""
+    user: int | None = runner.get("uid")
+    group: int | None = runner.get("gid")
+    if os.geteuid() != 0:
+        return None
+    if user is None:
+        return None if group is None else (0, group)
+    if group is None:
+        try:
+            group = pwd.getpwuid(user).pw_gid
+        except KeyError:
+            _end(EX_FAILURE, f"tcpd: --uid {user}: there is no such user; add --gid")
+    return user, group
 
 
 def _twist_was_told(runner: Mapping[str, Any]) -> bool:
@@ -216,10 +253,10 @@ def makeService(options: Options) -> Daemon:
     Args:
         options: the parsed command line.
     """
-    return _build(options, tuple(_notes(options)))
+    return _build(options, tuple(_notes(options)), heed_signals=True)
 
 
-def _build(options: Options, notes: tuple[str, ...] = ()) -> Daemon:
+def _build(options: Options, notes: tuple[str, ...] = (), *, heed_signals: bool = False) -> Daemon:
     """Build everything, open nothing; what can't be built ends the process."""
     if options.configuration is None:
         raise RuntimeError("the options have not been parsed")
@@ -232,6 +269,9 @@ def _build(options: Options, notes: tuple[str, ...] = ()) -> Daemon:
             notes=notes,
             read_again=options.read_again,
             from_file=options["config"] is not None,
+            heed_signals=heed_signals,
+            pid_file=options.pid_file,
+            owner=options.owner,
         )
     except TcpdError as error:
         _end(EX_USAGE if options["config"] is None else EX_CONFIG, f"tcpd: {error}")
@@ -254,6 +294,8 @@ def _notes(options: Options) -> Iterator[str]:
     on_loopback = not flags.listen and flags.interface is None
     if on_loopback and (flags.port is not None or options["config"] is None):
         yield ("only this machine can connect; --interface 0.0.0.0 opens the port to every network")
+    if options.left_behind:
+        yield f"process {options.left_behind} has left its pid file behind, which is ours now"
     for plugin in list_plugins():
         if plugin.problem:
             yield f"the plugin {plugin.name!r} ({plugin.source}) can't be used: {plugin.problem}"

@@ -25,6 +25,7 @@ from tcpd.config.schema import (
     ListenerConfig,
     LogConfig,
     ServerTLSConfig,
+    StopConfig,
 )
 from tcpd.config.sinks import BuildSink, place_problems, read_sink
 from tcpd.endpoint import ClientEndpoint, ServerEndpoint
@@ -151,6 +152,8 @@ class _Loader:
         log = build_partly(LogConfig, table.get("log", {}), at, self.problems)
         if log is not None:
             self.problems += log_problems(log, at)
+        at = self.root / "stop"
+        stop = build_partly(StopConfig, table.get("stop", {}), at, self.problems)
         for name in connectors.keys() & listeners.keys():
             place = self.root / "connectors" / name
             self.problems.append(place.error("a listener has this name", "choose another"))
@@ -166,6 +169,7 @@ class _Loader:
             listeners={name: each for name, each in listeners.items() if each},
             connectors={name: each for name, each in connectors.items() if each},
             log=log or LogConfig(),
+            stop=stop or StopConfig(),
             sinks={name: each for name, each in sinks.items() if each},
         )
 

@@ -26,6 +26,7 @@ from tcpd.units import Seconds
 DEFAULT_HANDLER = "echo"
 FIRST_PAUSE = Seconds(1.0)
 LONGEST_PAUSE = Seconds(60.0)
+DRAIN = Seconds(30.0)
 
 
 class ProtocolName(str):
@@ -205,6 +206,14 @@ class ConnectorConfig:
             raise_all([FieldError(("proxy",), problem, hint, [("connect",)])])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopConfig:
+    """How the process stops."""
+
+    drain: Seconds | Literal["off"] = DRAIN
+    """How long open sessions may take to finish before they are cut; `off` closes them at once."""
+
+
 LogLevel = Literal["debug", "info", "warn", "error", "critical"]
 
 
@@ -232,5 +241,7 @@ class Config:
     """The connectors, by name."""
     log: LogConfig = LogConfig()
     """The log."""
+    stop: StopConfig = StopConfig()
+    """How it stops."""
     sinks: Mapping[str, SinkConfig] = field(default_factory=dict)
     """Where records of events are written, by name."""

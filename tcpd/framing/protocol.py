@@ -11,7 +11,8 @@ Rules:
 - A session gets `frames_a_turn` frames processed, then it is the others' turn. Until it has caught
   up its transport is paused, so that what waits is bounded.
 - A frame that can't be comes to `frame_error`, once, after the frames ahead of it.
-- A peer that shuts down its side is answered: `input_ended` comes after its last frame.
+- A peer that shuts down its side is answered: `input_ended` comes after its last frame. It comes
+  just so when tcpd stops, after the last frame that has arrived.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class FrameProtocol(Protocol):
     _delivering = False
     _transport_paused = False
     _ended = False
+    _drains = False
     _turn: IDelayedCall | None = None
 
     def frame_received(self, frame: bytes) -> None:
@@ -94,7 +96,7 @@ class FrameProtocol(Protocol):
         self.transport.loseConnection()
 
     def input_ended(self) -> None:
-        """The peer has shut down its side, and all its frames are processed: close."""
+        """The peer has shut down its side, or tcpd stops, and all frames are processed: close."""
         self.transport.loseConnection()
 
     def send_frame(self, payload: bytes) -> None:
@@ -155,7 +157,18 @@ class FrameProtocol(Protocol):
         """The peer has shut down its side; `input_ended` is called when all is processed."""
         self._ended = True
         if not self._held and not self._delivering:
-            self.input_ended()
+            self._input_ended()
+
+    def drain(self) -> None:
+        """Finish, since tcpd stops: as though the peer had shut down its side now."""
+        if not self._ended:
+            self._drains = True
+            self.readConnectionLost()
+
+    def _input_ended(self) -> None:
+        if self._drains:
+            self.stop()  # unlike one that has shut down its side, the peer may say more
+        self.input_ended()
 
     def writeConnectionLost(self) -> None:
         """Our side is shut down, as we wanted."""
@@ -183,7 +196,7 @@ class FrameProtocol(Protocol):
             self._held |= _OVER
             self.frame_error(self._decoder.error)
         elif self._ended:
-            self.input_ended()
+            self._input_ended()
 
     def _deliver_what_is_complete(self, data: bytes) -> None:
         turn = self.frames_a_turn

@@ -19,6 +19,7 @@ from twisted.internet.protocol import Factory, Protocol
 from zope.interface import implementer
 
 from tcpd.fields import Range
+from tcpd.interfaces import IDrainable
 from tcpd.units import ByteSize
 
 _CHARACTERS = bytes(range(0x20, 0x7F))
@@ -36,7 +37,7 @@ def pattern_line(number: int) -> bytes:
 BLOCK = b"".join(pattern_line(number) for number in range(len(_CHARACTERS))) * 9
 
 
-@implementer(IHalfCloseableProtocol, IPullProducer)
+@implementer(IHalfCloseableProtocol, IPullProducer, IDrainable)
 class ChargenProtocol(Protocol):
     """Writes the pattern whenever its transport wants more.
 
@@ -68,6 +69,11 @@ class ChargenProtocol(Protocol):
 
     def stopProducing(self) -> None:
         """The connection is over; there is nothing to tidy up."""
+
+    def drain(self) -> None:
+        """Stop, as tcpd does: the pattern itself has no end."""
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
         """Drop what the peer says."""

@@ -99,6 +99,23 @@ class UNIXPort(Port, unix.Port):
         status = os.lstat(path)
         self._owned = (status.st_dev, status.st_ino)
 
+    def give_to(self, user: int, group: int) -> None:
+        """Give the file to a user and a group, by number: those that the process will become.
+
+        Raises:
+            OSError: it isn't ours to give.
+        """
+        if self._owned is None:
+            return
+        # By its descriptor, for whoever may write to the directory could put another file there.
+        descriptor = os.open(self._bindPath, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+            if (status.st_dev, status.st_ino) == self._owned and stat.S_ISSOCK(status.st_mode):
+                os.chown(f"/proc/self/fd/{descriptor}", user, group)
+        finally:
+            os.close(descriptor)
+
     @property
     def place(self) -> object:
         """Where it listens, for logs; an abstract address with an @."""
@@ -120,7 +137,8 @@ class UNIXPort(Port, unix.Port):
                     os.unlink(self._bindPath)
             self._owned = None
         if self.lockFile is not None:
-            self.lockFile.unlock()
+            with suppress(OSError):  # the directory may be root's, and we no longer
+                self.lockFile.unlock()
             self.lockFile = None
 
     def _twin(self, factory: Any) -> Port:

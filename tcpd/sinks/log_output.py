@@ -57,16 +57,26 @@ def runs_under_journald(environ: Mapping[str, str], stream: TextIO) -> bool:
     return environ.get("JOURNAL_STREAM", "") == f"{status.st_dev}:{status.st_ino}"
 
 
-def open_log_file(path: Path) -> TextIO:
+def open_log_file(path: Path, owner: tuple[int, int] | None = None) -> TextIO:
     """Open a log file for appending; created if it isn't there.
+
+    Args:
+        path: where it is.
+        owner: the user and group that it is given to if it is created; None for our own.
 
     Raises:
         TcpdError: it can't be opened, or is a symbolic link.
     """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    flags |= os.O_NONBLOCK  # a FIFO that nobody reads is an error, and nothing to wait for
     try:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        flags |= os.O_NONBLOCK  # a FIFO that nobody reads is an error, and nothing to wait for
-        descriptor = os.open(path, flags, 0o640)
+        try:
+            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o640)
+        except FileExistsError:
+            descriptor = os.open(path, flags)
+        else:
+            if owner is not None:
+                os.fchown(descriptor, *owner)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise TcpdError(
@@ -193,7 +203,10 @@ def with_level(output: LogOutput, level_name: str) -> ILogObserver:
 
 
 def choose_log_output(
-    form: Literal["text", "json"], file: Path | None, environ: Mapping[str, str]
+    form: Literal["text", "json"],
+    file: Path | None,
+    environ: Mapping[str, str],
+    owner: tuple[int, int] | None = None,
 ) -> LogOutput:
     """Return where the log goes.
 
@@ -201,13 +214,15 @@ def choose_log_output(
         form: how lines look.
         file: the file to append to; None for standard output.
         environ: the environment, which says whether journald reads our standard output.
+        owner: the user and group that a new file is given to, for a process that is about to
+            become theirs.
 
     Raises:
         TcpdError: the file can't be opened.
     """
     formatter = format_json if form == "json" else format_text
     if file is not None:
-        return LogOutput(formatter, open_log_file(file), file)
+        return LogOutput(formatter, open_log_file(file, owner), file)
     # The process's own, for sys.stdout becomes a part of the log.
     stream = sys.__stdout__ or sys.stdout
     if form == "text" and runs_under_journald(environ, stream):

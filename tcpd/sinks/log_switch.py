@@ -6,6 +6,7 @@ on, may then change with each reload.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -28,6 +29,7 @@ class LogSwitch:
         form: how lines look.
         file: the file to append to.
         level: the least important events that are written, `debug` to `critical`.
+        owner: the user and group that a new file is given to; see `choose_log_output`.
 
     Attributes:
         output: where lines go now.
@@ -44,9 +46,11 @@ class LogSwitch:
         form: Form = "text",
         file: Path | None = None,
         level: str = "info",
+        owner: tuple[int, int] | None = None,
     ) -> None:
         self._environ = environ
         self._default = default
+        self._owner = owner
         self._is = (form, file)
         self._level = level
         self.output = self._new(form, file)
@@ -57,7 +61,9 @@ class LogSwitch:
         self._observer(event)
 
     def _new(self, form: Form, file: Path | None) -> LogOutput:
-        return choose_log_output(form, file or self._default, self._environ)
+        # Once the process is its owner, what it makes is its own.
+        owner = self._owner if os.geteuid() == 0 else None
+        return choose_log_output(form, file or self._default, self._environ, owner)
 
     def open(self, form: Form, file: Path | None) -> LogOutput:
         """Return what writes in a form to a file: what does so now, or another, ready to be used.

@@ -78,12 +78,17 @@ class House:
         self.clients = []
 
     def start(self, text):
-        self.daemon = Daemon(self.read(text), self.reactor, self.manager, read_again=self.read)
+        self.daemon = self.make(text)
         for kind in (ConfigurationRefused, ConfigurationReloaded, ListenerChanged):
             self.daemon.bus.subscribe(kind, self.events.append)
         self.daemon.startService()
         self.reactor.turn()
         self.events.clear()
+
+    def make(self, text):
+        return Daemon(
+            self.read(text), self.reactor, self.manager, read_again=self.read, heed_signals=True
+        )
 
     def read(self, text=None):
         if text is not None:

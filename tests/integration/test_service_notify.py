@@ -119,4 +119,4 @@ def test_a_service_manager_that_is_gone_changes_nothing(tmp_path):
             connection.sendall(b"x")
             assert connection.recv(1) == b"x"
         daemon.wait_for("warn: can't tell the service manager")
-        assert daemon.stop() == -signal.SIGTERM
+        assert daemon.stop() == 0

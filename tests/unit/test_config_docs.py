@@ -22,6 +22,7 @@ from tcpd.config.schema import (
     NamedCertificateConfig,
     Reconnect,
     ServerTLSConfig,
+    StopConfig,
 )
 from tcpd.endpoint import ClientEndpoint, ServerEndpoint
 from tcpd.errors import ConfigErrors
@@ -44,6 +45,7 @@ SECTIONS = {
     "`[connectors.NAME.reconnect]`": Reconnect,
     "`[connectors.NAME.deadlines]`": ConnectorDeadlines,
     "`[connectors.NAME.tls]`": ClientTLSConfig,
+    "`[stop]`: how it stops": StopConfig,
     "`[log]`": LogConfig,
     "`[sinks.NAME]`: writing events down": SinkConfig,
     "`[sinks.NAME.retry]`": Retry,

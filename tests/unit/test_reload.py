@@ -76,7 +76,7 @@ def test_a_signal_that_comes_while_it_is_done_has_it_done_once_more(house, monke
 
 
 def test_a_signal_before_the_daemon_is_ready_waits_until_it_is(house) -> None:
-    house.daemon = Daemon(house.read(ECHO), house.reactor, house.manager, read_again=house.read)
+    house.daemon = house.make(ECHO)
     house.daemon.privilegedStartService()
     hang_up(house)
     house.daemon.startService()
@@ -97,15 +97,18 @@ def test_a_daemon_that_stops_reloads_no_more(house) -> None:
     with capturedLogs() as logs:
         house.reactor.turn()
     assert reloads(house) == 0
-    assert "not read again, since tcpd is stopping" in logs[0]["log_format"]
+    said = [each["log_format"] for each in logs]
+    assert "the configuration is not read again, since tcpd is stopping" in said
     assert "RELOADING" not in [key for each in house.messages for key in each]
 
 
 def test_what_cannot_be_read_again_is_no_reload(house) -> None:
     house.start(ECHO)
-    daemon = Daemon(house.read(), house.reactor, ServiceManager({}))
+    daemon = Daemon(house.read(), house.reactor, ServiceManager({}), heed_signals=True)
     house.signals.clear()
-    daemon._heed_signals()
+    daemon.privilegedStartService()
+    daemon.stopService()
+    assert signal.SIGTERM in house.signals
     assert signal.SIGHUP not in house.signals
     assert daemon.reload() is False
 
@@ -293,7 +296,9 @@ def start_with_log(house, text: str) -> LogSwitch:
     config = house.read(text)
     says = config.log
     log = LogSwitch({}, form=says.format, file=says.file, level=says.level)
-    house.daemon = Daemon(config, house.reactor, house.manager, log, read_again=house.read)
+    house.daemon = Daemon(
+        config, house.reactor, house.manager, log, read_again=house.read, heed_signals=True
+    )
     house.daemon.startService()
     house.reactor.turn()
     return log

@@ -98,7 +98,7 @@ def test_a_socket_goes_to_the_listener_that_asks_for_it(house) -> None:
     assert house.talk(waiting) == b"x"
     assert house.talk(house.connect(number)) == b"x"
     assert house.talk(early) == b"x"
-    names = [serving.origin.name for serving in house.daemon._servings()]
+    names = [serving.origin.name for serving in house.daemon.servings()]
     assert names == ["b", "a"]
     assert len(house.daemon.listeners["b"].serving.origin.sessions) == 2
 

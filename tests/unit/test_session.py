@@ -132,7 +132,7 @@ def test_it_is_opened_once_and_closed_once_with_totals_and_duration() -> None:
 
 @pytest.mark.parametrize(
     ("cause", "reason"),
-    [("lost", "shutdown"), ("handler-closed", "shutdown"), ("peer-closed", "peer-closed")],
+    [("handler-closed", "shutdown"), ("peer-closed", "peer-closed"), ("lost", "lost")],
 )
 def test_when_we_stop_what_nobody_else_ended_is_our_doing(cause: str, reason: str) -> None:
     session = Recorder().session()

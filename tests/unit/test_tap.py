@@ -382,7 +382,7 @@ def test_a_pid_file_that_is_a_link_is_refused(
 
 @pytest.mark.parametrize("parent", [{"pidfile": ""}, {"pidfile": "file"}, {}, None])
 def test_other_pid_files_and_none_are_fine(parent: dict[str, str] | None) -> None:
-    Path("file").write_text("1")
+    Path("file").write_text("")
     options = Options()
     options.parent = parent
     options.parseOptions([])

@@ -1,0 +1,153 @@
+"""How the daemon stops, whoever asks for it: a signal, `reactor.stop()`, or `stopService`.
+
+Rules:
+- It accepts and dials no more, then sessions finish (`tcpd.drain`), then everything else stops.
+- The service manager hears how far it is, and its watchdog is fed until the end.
+- Nothing that hangs can make it last much longer than the drain may.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.error import ReactorNotRunning
+
+from tcpd.drain import LAST, Drain
+from tcpd.events import Bus
+from tcpd.net.lingering import lingering_on
+from tcpd.sd_notify import ServiceManager
+from tcpd.serving import Serving
+
+# Seconds that each word of progress allows the service manager to wait for the next one, so that a
+# long drain is not cut by its own limit for a stop (EXTEND_TIMEOUT_USEC in sd_notify(3)).
+EXTENSION = 10
+
+
+class House(Protocol):
+    """What is stopped: the daemon."""
+
+    bus: Bus
+
+    @property
+    def drain_limit(self) -> float:
+        """How many seconds sessions may take to finish."""
+
+    def servings(self) -> Iterable[Serving]:
+        """Give what makes sessions, as long as it may have some."""
+
+    def close_doors(self) -> list[Callable[[], Any]]:
+        """Return what has to be called so that nobody comes in, and nothing is dialled."""
+
+    def stop_the_rest(self) -> Deferred[Any]:
+        """Stop all that still runs."""
+
+
+class Stopping:
+    """Stops the daemon, and with it the reactor if a signal asks for it.
+
+    Args:
+        house: the daemon.
+        reactor: the reactor.
+        manager: the service manager that wants to hear of us.
+    """
+
+    def __init__(self, house: House, reactor: Any, manager: ServiceManager) -> None:
+        self._house = house
+        self._reactor = reactor
+        self._manager = manager
+        self._quick = False
+        self._asked = False
+        self._drain: Drain | None = None
+        self._last_wait: Deferred[None] | None = None
+        self._waiting: list[Deferred[None]] = []
+
+    def terminate(self) -> None:
+        """Stop the reactor, and us with it, when sessions have finished; asked again, at once."""
+        if self._asked or self._drain is not None:
+            self.quit()
+        else:
+            self._stop_reactor()
+
+    def quit(self) -> None:
+        """Stop the reactor, and us with it, without time for sessions to finish."""
+        self._quick = True
+        if self._drain is not None:
+            self._drain.hurry()
+        if self._last_wait is not None:
+            self._last_wait.cancel()
+        self._stop_reactor()
+
+    def _stop_reactor(self) -> None:
+        self._asked = True
+        try:
+            self._reactor.stop()
+        except ReactorNotRunning:  # somebody was first
+            pass
+
+    def stop(self) -> Deferred[None]:
+        """Stop the daemon, once.
+
+        Returns:
+            A Deferred that fires when that is done.
+        """
+        done: Deferred[None] = Deferred()
+        self._waiting.append(done)
+        if self._drain is None:
+            self._begin()
+        return done
+
+    def _begin(self) -> None:
+        limit = 0.0 if self._quick else self._house.drain_limit
+        deadline = self._reactor.seconds() + limit
+        servings = tuple(self._house.servings())
+        drain = Drain(self._reactor, self._house.bus, servings, limit, self._tell_progress)
+        self._drain = drain
+        self._manager.notify(STOPPING="1", STATUS=_progress(drain.left, limit))
+        closing = [maybeDeferred(close) for close in self._house.close_doors()]
+        drain.start()
+        closed: Deferred[Any] = DeferredList(closing, consumeErrors=True)
+        drain.over.addCallback(lambda _: _within(self._reactor, LAST, closed))
+        drain.over.addCallback(lambda _: self._linger(deadline))
+        drain.over.addCallback(lambda _: _within(self._reactor, LAST, self._house.stop_the_rest()))
+        drain.over.addCallback(self._finished)
+
+    def _tell_progress(self, left: int, seconds: float) -> None:
+        extension = str(EXTENSION * 1_000_000)
+        self._manager.notify(STATUS=_progress(left, seconds), EXTEND_TIMEOUT_USEC=extension)
+
+    def _linger(self, deadline: float) -> Deferred[None]:
+        """Wait for what has been closed and is still on its way to its reader, if there is time."""
+        left = 0.0 if self._quick else max(0.0, deadline - self._reactor.seconds())
+        self._last_wait = _within(self._reactor, left, lingering_on(self._reactor).finished())
+        return self._last_wait
+
+    def _finished(self, result: object) -> None:
+        self._drain = self._last_wait = None
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.callback(None)
+
+
+def _progress(left: int, seconds: float) -> str:
+    """Return a line for `systemctl status` that says how far the stop is."""
+    if not left:
+        return "stopping"
+    return f"draining: {left} session{'s' if left > 1 else ''} left, {math.ceil(seconds)} s"
+
+
+def _within(clock: Any, seconds: float, awaited: Deferred[Any]) -> Deferred[None]:
+    """Return a Deferred that fires when another does, when the time is over, or if cancelled."""
+
+    def fire(_: object = None) -> None:
+        if call.active():
+            call.cancel()
+        if not done.called:
+            done.callback(None)
+
+    done: Deferred[None] = Deferred(fire)
+    call = clock.callLater(seconds, fire)
+    awaited.addBoth(fire)
+    return done
