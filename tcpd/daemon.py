@@ -19,6 +19,7 @@ from twisted.logger import ILogObserver, Logger
 
 from tcpd import __version__
 from tcpd.admission.gate import Gate
+from tcpd.admission.networks import Networks
 from tcpd.admission.sweep import Sweep
 from tcpd.config.schema import Config, ConnectorConfig, ListenerConfig
 from tcpd.connector import Connector
@@ -357,6 +358,8 @@ def _listener(name: str, config: ListenerConfig, reactor: Any, bus: Bus) -> List
         )
     gate = Gate(reactor, config.access, config.limits)
     serving = Serving(origin, config.factory, config.deadlines, gate)
+    if config.proxy is not None:
+        serving.proxies = Networks(config.proxy.trusted)
     return Listener(reactor, config.listen, serving, tls)
 
 

@@ -227,6 +227,8 @@ class Listener(Service):
             port.stopListening()
             return
         door.port = port
+        if isinstance(port, Port):
+            port.expect_header(expected=self.serving.proxies is not None)
         if self.serving.gate is not None and self.serving.gate.holds:
             self._hold(True)
         if not self._starting:

@@ -1,6 +1,7 @@
 """What an operator sets of the gate: who may come in, how many, how fast.
 
-These are the tables `limits` and `access` of a listener; `docs/limits.md` tells people of them.
+These are the tables `limits`, `access` and `proxy` of a listener; `docs/limits.md` and
+`docs/proxy.md` tell people of them.
 Nothing here knows Twisted, so that the configuration can hold it.
 """
 
@@ -12,7 +13,7 @@ from typing import Annotated, Literal
 
 from tcpd.admission.networks import Network, Networks
 from tcpd.errors import FieldError, raise_all
-from tcpd.fields import Range
+from tcpd.fields import OneOrMore, Range
 from tcpd.units import PerSecond
 
 Off = Literal["off"]
@@ -54,6 +55,14 @@ class Limits:
         if self.burst is not None or self.rate == "off":
             return self.burst or LEAST_BURST
         return max(LEAST_BURST, math.ceil(self.rate))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proxies:
+    """That connections come through proxies, and begin with a PROXY header."""
+
+    trusted: Annotated[tuple[Network, ...], OneOrMore()]
+    """The networks of the proxies. Who is trusted can claim any address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

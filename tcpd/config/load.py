@@ -216,6 +216,9 @@ class _Loader:
             self.check_kind(endpoint, where)
             self.check_directory(endpoint, where)
             self.check_tls(endpoint, tls, where)
+            if getattr(listener, "proxy", None) is not None and not endpoint.known:
+                problem = f"tcpd can't read a PROXY header on {endpoint.kind!r} endpoints"
+                self.problems.append((place / "proxy").error(problem, "leave the table out"))
         if tls is not None:
             self.problems += tls_problems(tls, place / "tls")
         if listener is None or len(self.problems) > found:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tcpd.admission.deadlines import ConnectorDeadlines, Deadlines
-from tcpd.admission.rules import Access, Limits
+from tcpd.admission.rules import Access, Limits, Proxies
 from tcpd.endpoint import ClientEndpoint, ServerEndpoint
 from tcpd.errors import FieldError, raise_all
 from tcpd.fields import NO_KEY, OneOrMore, Range
@@ -142,6 +142,8 @@ class ListenerConfig:
     """How many sessions it has, and how fast it lets them in."""
     access: Access = field(default_factory=Access)
     """Who may come in."""
+    proxy: Proxies | None = None
+    """That connections come through proxies; from the clients themselves without it."""
     deadlines: Deadlines = field(default_factory=Deadlines)
     """How long its connections may take for what."""
     factory: Any = field(default=None, compare=False, repr=False, metadata=NO_KEY)

@@ -74,7 +74,7 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         [
             (
                 "x.toml:3: listeners.a.xyzzy: unknown key; known here: access, deadlines, handler,"
-                " limits, listen, options, tls"
+                " limits, listen, options, proxy, tls"
             )
         ],
     ),

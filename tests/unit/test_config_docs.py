@@ -12,7 +12,7 @@ from helpers import pem
 
 from tcpd import registry
 from tcpd.admission.deadlines import ConnectorDeadlines, Deadlines
-from tcpd.admission.rules import Access, Limits
+from tcpd.admission.rules import Access, Limits, Proxies
 from tcpd.config.load import build_config, load
 from tcpd.config.schema import (
     ClientTLSConfig,
@@ -40,6 +40,7 @@ SECTIONS = {
     "`sni` of `[listeners.NAME.tls]`": NamedCertificateConfig,
     "`[listeners.NAME.limits]`": Limits,
     "`[listeners.NAME.access]`": Access,
+    "`[listeners.NAME.proxy]`": Proxies,
     "`[listeners.NAME.deadlines]`": Deadlines,
     "`[connectors.NAME]`: keeping a connection up": ConnectorConfig,
     "`[connectors.NAME.reconnect]`": Reconnect,
