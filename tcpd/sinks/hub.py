@@ -68,7 +68,7 @@ class Sinks:
         self._started = True
         for runner in self._runners.values():
             runner.start()
-        self._look.start(LOOK_EVERY, now=False)
+        self._look_or_not()
 
     def prepare(self, configs: Mapping[str, SinkConfig]) -> Change:
         """Return the change from the sinks that run to those of another configuration.
@@ -97,7 +97,7 @@ class Sinks:
         for runner in everyone:
             runner.wait()
             self._troubles[runner].say_end()
-        self._ending, self._runners = [], {}
+        self._ending, self._runners, self._troubles = [], {}, {}
 
     def status(self) -> list[SinkStatus]:
         """Return how each sink is doing, those that are about to end included."""
@@ -111,6 +111,15 @@ class Sinks:
         for runner in [each for each in self._ending if each.is_over()]:
             self._ending.remove(runner)
             self._troubles.pop(runner).say_end()
+        self._look_or_not()
+
+    def _look_or_not(self) -> None:
+        """Look from time to time, as long as there is any sink."""
+        wanted = self._started and bool(self._troubles)
+        if wanted and not self._look.running:
+            self._look.start(LOOK_EVERY, now=False)
+        elif not wanted and self._look.running:
+            self._look.stop()
 
     def _take_over(self, configs: Mapping[str, SinkConfig], fresh: dict[str, Runner]) -> None:
         """Run these: `fresh` are new, the others run already."""
@@ -126,6 +135,7 @@ class Sinks:
             self._troubles[runner] = Trouble(runner)
             if self._started:
                 runner.start(after=old.get(name))
+        self._look_or_not()
 
     def make_runner(self, name: str, config: SinkConfig) -> Runner:
         """Return a runner that isn't started yet."""

@@ -91,7 +91,11 @@ class PostgreSQL(Sink):
         options: dict[str, Any] = {
             "application_name": "tcpd",
             "connect_timeout": max(2, int(self.timeout)),  # libpq knows no less
+            # A server that has vanished is noticed in time, whether or not it is waited for.
             "tcp_user_timeout": milliseconds,
+            "keepalives_idle": max(1, int(self.timeout)),
+            "keepalives_interval": 1,
+            "keepalives_count": 3,
         }
         password = read_password(self.password_file)
         if password is not None:

@@ -74,7 +74,7 @@ class Record:
         if isinstance(event, HandlerEvent):
             self.name = handler_event_name(_text(event.name, KEY))
             copier = _Copier()
-            self._data = copier.table(event.fields(), DEPTH)
+            self._data = copier.table(event.data, DEPTH)
             self.size += TOTAL - copier.left
         else:
             self.name = event.event_name
@@ -101,7 +101,9 @@ class Record:
         }
         if self._data is None:
             return head | self.event.fields()
-        return head | self._data | head
+        if isinstance(self.event, HandlerEvent):
+            return head | self._data | self.event.identity.fields() | head
+        return head | self._data
 
     @property
     def line(self) -> str:
@@ -109,8 +111,9 @@ class Record:
         if self._line is None:
             line = _encode(self.fields)
             if ("\\u" in line or "\x7f" in line) and _SUSPECT.search(line):
-                # What is told of our own events is not a peer's, but may come from a command line.
-                self._data = _Copier().table(self.fields, DEPTH)
+                if self._data is None:
+                    # Not a peer's, but a name may come from a command line.
+                    self._data = _Copier().table(self.event.fields(), DEPTH)
                 line = _encode(self.fields).replace("\x7f", "\\u007f")
             self._line = line
         return self._line

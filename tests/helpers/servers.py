@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ class Server:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.log = directory.parent / "log"
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -56,18 +58,21 @@ class Server:
     def prepare(self) -> None:
         """Do what is done once."""
 
+    def clean(self) -> None:
+        """Remove what pytest doesn't."""
+
     def command(self) -> list[str]:
         raise TypeError("each server has its own")
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
-        with open(self.directory.parent / "log", "ab") as log:
+        with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         end = time.monotonic() + PATIENCE
         while not self.is_ready():
-            assert self._process.poll() is None, (self.directory.parent / "log").read_text()
+            assert self._process.poll() is None, self.log.read_text()
             assert time.monotonic() < end, "it doesn't start"
             time.sleep(0.02)
 
@@ -137,9 +142,8 @@ class PostgreSQL(Server):
                 *command]  # fmt: skip
 
     def prepare(self) -> None:
-        for parent in (self.directory, *self.directory.parents):
-            if parent.stat().st_uid == os.getuid() and parent != Path("/tmp"):
-                parent.chmod(parent.stat().st_mode | 0o011)
+        # Whoever it runs as has to come to it, and pytest's own directories are root's alone.
+        self.directory = Path(tempfile.mkdtemp(prefix="tcpd-test-"))
         initdb = str(Path(self.find()).with_name("initdb"))
         command = [initdb, "-D", str(self.directory / "data"), "-U", "tcpd", "-A", "trust",
                    "--no-sync", "-E", "UTF8", "--locale=C"]  # fmt: skip
@@ -152,6 +156,9 @@ class PostgreSQL(Server):
                 "127.0.0.1", "-k", "", "-c", "fsync=off",
             ]
         )  # fmt: skip
+
+    def clean(self) -> None:
+        shutil.rmtree(self.directory)
 
     @property
     def connection(self) -> str:
@@ -173,9 +180,10 @@ def running(server: type[Server], directory: Path) -> Iterator[Server]:
     server.find()
     (directory / "store").mkdir()
     one = server(directory / "store")
-    one.prepare()
     try:
+        one.prepare()
         one.start()
         yield one
     finally:
         one.stop()
+        one.clean()

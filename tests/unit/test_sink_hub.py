@@ -110,6 +110,17 @@ def test_without_sinks_nothing_is_wanted(many):
     assert not any(bus.wants(type(each)) for each in EVERYTHING)
 
 
+def test_without_sinks_the_loop_is_never_woken_and_with_the_last_that_is_so_again(many):
+    all_ = many()
+    assert all_.clock.getDelayedCalls() == []
+    all_.change(one=config(Script()))
+    assert len(all_.clock.getDelayedCalls()) == 1
+    all_.change()
+    until(lambda: all_.sinks.status()[0].state == "closed")
+    all_.clock.advance(1)
+    assert all_.clock.getDelayedCalls() == []
+
+
 def test_a_sink_gets_the_events_of_its_listeners_and_connectors(many):
     sink = Script()
     all_ = many(one=config(sink, listeners=("web*", "uplink"), events=("*.closed", "*.changed")))
