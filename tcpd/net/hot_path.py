@@ -135,10 +135,10 @@ class HotPath(tcp.Connection):
             return
         self._tempDataBuffer.append(data)
         self._tempDataLen += len(data)
-        if self.producer is not None:
-            self._maybePauseProducer()
         if not self._corked:
             self._flush_soon()
+        if self.producer is not None:  # last, since it may write when it is paused
+            self._maybePauseProducer()
 
     def ask_again(self) -> None:
         """Have further writes ask what they have to: something has changed amid a callback."""

@@ -236,7 +236,8 @@ class TLSTransport(StreamTransport):
             super().readConnectionLost(reason)
 
     def _postLoseConnection(self) -> BaseException | None:
-        if not self._writeDisconnected and not self.socket.farewell():
+        sock = self.socket
+        if not (sock.push_alert() if self._writeDisconnected else sock.farewell()):
             self.startWriting()
             return None
         return super()._postLoseConnection()

@@ -16,7 +16,8 @@
   independent reason. Writes that answer nothing don't stop reading: the peer may be waiting for
   us to read before it reads itself, and then neither would ever go on.
 - A peer that shuts down its side gets what was written for it before the protocol hears
-  `connectionLost`, whether or not it knows of half-close.
+  `connectionLost`, whether or not it knows of half-close. When both sides have shut down theirs,
+  the session is over.
 - Whatever a handler's callback raises ends this session alone, with one report.
 - A session ends once: `connectionLost`, then `observer.transport_closed`. Its socket may linger
   for a while, so that the peer gets all of what was sent; see `tcpd.net.lingering`.
@@ -32,7 +33,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, cast
 
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.logger import Logger
@@ -50,7 +51,8 @@ LOW_WATER = 64 * 1024
 # A producer that is silent for so long after the peer's end of stream counts as finished. It may
 # be another connection that will never speak again, and whose owner only waits for our end.
 PRODUCER_GRACE = 10.0
-_NOT_ORDERLY = frozenset(("handler-failed", "peer-reset", "proxy-invalid"))
+# Ends at which we make no farewell; nor do we where `_reset` is set.
+_NOT_ORDERLY = frozenset(("peer-reset", "proxy-invalid"))
 
 
 class TransportObserver(Protocol):
@@ -90,6 +92,9 @@ class StreamTransport(HotPath):
     _held_by_queue = False
     _peer_finished = False
     _draining = False
+    _write_shut_down = False
+    # Whether the peer is to see a reset at the end.
+    _reset = False
     _grace_call: Any = None
     # Whether what is written outside dataReceived counts as an answer to what was read before.
     _late_writes_count = False
@@ -161,6 +166,8 @@ class StreamTransport(HotPath):
             self._read_on()
         if self._draining:
             return self._drained()
+        if self._both_finished():
+            return self._postLoseConnection()
         return None
 
     @property
@@ -213,7 +220,9 @@ class StreamTransport(HotPath):
 
     def loseWriteConnection(self) -> None:
         """Send what is queued, then no more; of a session that is over, nothing."""
-        if self.connected:
+        # Once: to ask whether such a socket is writable makes epoll say that it is gone, when the
+        # peer has finished as well, even if there is something to read.
+        if self.connected and not self._writeDisconnecting:
             super().loseWriteConnection()
 
     def readConnectionLost(self, reason: Failure) -> None:
@@ -225,17 +234,26 @@ class StreamTransport(HotPath):
         half_closeable = IHalfCloseableProtocol(self.protocol, None)
         if half_closeable is not None:
             self.perform(half_closeable.readConnectionLost)
-        elif self.producer is None and not self.queued and self._postLoseConnection():
+            if self._both_finished() and self._postLoseConnection():
+                self.connectionLost(reason)
+        elif self._nothing_to_come() and not self.queued and self._postLoseConnection():
             self.connectionLost(reason)
         else:
             self._draining = True
             self.startWriting()
 
+    def _both_finished(self) -> bool:
+        """Whether neither side has more to say, so that nothing would ever end the session."""
+        return bool(self.connected and self._peer_finished and self._writeDisconnected)
+
+    def _nothing_to_come(self) -> bool:
+        return self.producer is None or self._writeDisconnected
+
     def _drained(self) -> BaseException | None:
         """What ends a session whose peer has finished, once nothing more is to come for it."""
         if not self.connected or self.queued:
             return None
-        if self.producer is None or self._writeDisconnected:
+        if self._nothing_to_come():
             return self._postLoseConnection()
         if self._grace_call is None:
             self._grace_call = self.reactor.callLater(PRODUCER_GRACE, self._grace_over)
@@ -255,6 +273,9 @@ class StreamTransport(HotPath):
         return CONNECTION_DONE
 
     def _closeWriteConnection(self) -> None:
+        if self._write_shut_down:  # Twisted's doWrite comes here whenever it is called again
+            return
+        self._write_shut_down = True
         self._shut_down_write()
         half_closeable = IHalfCloseableProtocol(self.protocol, None)
         if half_closeable is not None:
@@ -289,6 +310,7 @@ class StreamTransport(HotPath):
     def _handler_failed(self) -> BaseException:
         """Report the exception in flight; gives it, for the session to end with."""
         failure = Failure()
+        self._reset = True
         self._blame("handler-failed")
         self._report(failure)
         return cast(BaseException, failure.value)
@@ -316,8 +338,22 @@ class StreamTransport(HotPath):
 
     # -- the end -----------------------------------------------------------------------------
 
+    def loseConnection(self) -> None:
+        """Close when everything is sent; never in this call, which a callback may be making."""
+        if self.connected and self._writeDisconnected and not self.disconnecting:
+            self.disconnecting = 1
+            self.stopReading()
+            self.reactor.callLater(0, self._close_half_closed)
+        else:
+            super().loseConnection()
+
+    def _close_half_closed(self) -> None:
+        if self.connected and not self._aborting and self._postLoseConnection():
+            self.connectionLost(Failure(CONNECTION_DONE))
+
     def abort_because(self, cause: str) -> None:
         """Abort, and let `close_cause` say why."""
+        self._reset = True
         self._blame(cause)
         super().abortConnection()
 
@@ -373,8 +409,7 @@ class StreamTransport(HotPath):
         self.offset = 0
         # After a failure the peer gets a reset: it must not take what it has for the whole. And
         # what the peer itself has reset can't be shut down.
-        orderly = self.close_cause not in _NOT_ORDERLY
-        orderly = orderly and not isinstance(reason.value, ConnectionAborted)
+        orderly = not self._reset and self.close_cause not in _NOT_ORDERLY
         lingering = orderly and not self._peer_finished and self._lingers(reason)
         if self.close_cause == "peer-reset":
             self.socket.close()  # the kernel is done with it
