@@ -3,6 +3,7 @@
 import pytest
 from helpers.sinks import NOON, SOURCE, Script, records
 
+from tcpd.sinks import batch_writer
 from tcpd.sinks.batch_writer import BatchWriter
 from tcpd.sinks.record import Record, SinkLost
 from tcpd.sinks.settings import Retry
@@ -160,3 +161,10 @@ def test_a_long_error_is_cut():
     w.take(records(1), 0)
     w.attempt()
     assert len(w.counts.last_error) < 400
+
+
+def test_other_threads_may_run_while_a_large_batch_is_made(monkeypatch):
+    pauses = []
+    monkeypatch.setattr(batch_writer.time, "sleep", pauses.append)
+    writer(Script()).take(records(100), 0)
+    assert pauses == [0] * (100 // batch_writer.PACE)
