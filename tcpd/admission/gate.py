@@ -240,8 +240,11 @@ class Place:
         """
         if self._gate is None or self._key is not None:
             return ""
-        key, refusal = self._gate._judge(address)
-        if refusal or (refusal := self._gate._count(key)):
+        gate = self._gate
+        if isinstance(address, UNIXAddress) and gate.access.allow and not gate._allow.unix:
+            return "denied"  # it is on the proxy's machine: no permissions of ours have let it in
+        key, refusal = gate._judge(address)
+        if refusal or (refusal := gate._count(key)):
             return refusal
         self._key = key
         return ""

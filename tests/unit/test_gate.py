@@ -76,6 +76,19 @@ def test_peers_on_unix_sockets(rules, unix, ip):
 
 
 @pytest.mark.parametrize(
+    ("rules", "refused"),
+    [
+        (access(), ""),
+        (access(["10.0.0.0/8"]), "denied"),
+        (access(["10.0.0.0/8", "unix"]), ""),
+        (access([], ["unix"]), "denied"),
+    ],
+)
+def test_a_unix_client_of_a_proxy_is_on_another_machine(rules, refused):
+    assert gate(rules).admit_hop().identify(UNIX) == refused
+
+
+@pytest.mark.parametrize(
     "address", [None, HostnameAddress(b"x", 1), peer("what:ever"), peer("1.2")]
 )
 def test_of_what_isnt_known_a_list_of_who_may_come_lets_nothing_in(address):
