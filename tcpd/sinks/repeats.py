@@ -4,7 +4,8 @@ A handler's bug meets every peer, and peers come by the thousand a second: their
 fill a disk with one and the same text.
 
 Rules:
-- Failures are the same if their exceptions are of one type and come from one line of code.
+- Failures are the same if their exceptions are of one type and their tracebacks are the same, line
+  by line: two ways to one `raise` are two failures.
 - Of the same ones `SHOWN` a minute are written as they are. Of the others it is written how many
   they are, when the 10th, 20th, 50th, 100th and so on has come, and when they come in another
   minute.
@@ -27,6 +28,7 @@ MINUTE = 60.0
 # So many kinds of failures are known at a time; the one that began first is forgotten.
 KINDS = 100
 
+# The exception's type, the line that raised it, and a hash of the way there.
 _Kind = tuple[str, str, int]
 
 
@@ -84,27 +86,28 @@ class Repeats:
     def _tell(self, event: LogEvent, kind: _Kind, count: _Count) -> None:
         if not count.untold:
             return
-        error, file, line = kind
+        error, place, _way = kind
         told: LogEvent = {
             **{key: event[key] for key in ("log_time", "log_level") if key in event},
             "log_namespace": __name__,
             "log_format": "{count} more failures like those before, left out: {error} in {place}",
             "count": count.untold,
             "error": error,
-            "place": f"{file}:{line}",
+            "place": place,
         }
         count.untold = 0
         self._observer(told)
 
 
 def _kind(failure: Any) -> _Kind:
-    """Return what makes failures the same: the exception's type and the line that raised it."""
+    """Return what makes failures the same."""
     trace = failure.getTracebackObject()
-    file, line = "an unknown place", 0
+    place, way = "an unknown place", 0
     while trace is not None:
         file, line = trace.tb_frame.f_code.co_filename, trace.tb_lineno
+        place, way = f"{file}:{line}", hash((way, file, line))
         trace = trace.tb_next
-    return failure.type.__name__, file, line
+    return failure.type.__name__, place, way
 
 
 def _is_round(number: int) -> bool:

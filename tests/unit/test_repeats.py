@@ -100,9 +100,27 @@ def test_before_the_minute_is_over_they_are_not(log):
     assert log.shown == SHOWN
 
 
-@pytest.mark.parametrize("other", [lambda: fails(KeyError), elsewhere])
-def test_another_exception_and_another_line_are_another_failure(log, other):
-    log.fail(1000)
+def raises():
+    raise ValueError("on purpose")
+
+
+def one_way():
+    try:
+        raises()
+    except ValueError:
+        return Failure()
+
+
+def another_way():
+    try:
+        raises()
+    except ValueError:
+        return Failure()
+
+
+@pytest.mark.parametrize("other", [lambda: fails(KeyError), elsewhere, another_way])
+def test_another_exception_another_line_and_another_way_there_are_another_failure(log, other):
+    log.fail(1000, (one_way if other is another_way else fails)())
     log.fail(1, other())
     assert log.shown == SHOWN + 1
 
