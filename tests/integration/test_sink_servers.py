@@ -145,6 +145,17 @@ def test_whatever_a_handler_says_can_be_stored(case):
     assert found == each.fields
 
 
+def test_a_batch_that_comes_again_is_there_once_where_that_can_be_told(case):
+    kind, server = case
+    batch = records(3, 3 * 10**9)
+    sink = opened(kind, server)
+    sink.write(batch[:2])
+    sink.write(batch)
+    sink.close()
+    found = [each["event.sequence"] - 3 * 10**9 for each in kind.read(server)]
+    assert [each for each in found if each >= 0] == ([0, 1, 0, 1, 2] if kind.twice else [0, 1, 2])
+
+
 def test_closed_in_any_state_it_can_be_opened_again(case):
     kind, server = case
     sink = kind.sink(server)
@@ -190,19 +201,16 @@ def test_a_server_that_never_answers_is_given_up(case_):
         assert time.monotonic() - before < servers.PATIENCE
 
 
-class TestRedis:
-    def test_the_stream_is_bounded(self, case):
-        kind, server = case
-        if kind is not RedisCase:
-            return
-        import redis
+def test_a_redis_stream_is_bounded(tmp_path):
+    import redis
 
-        sink = opened(kind, server, stream="short", max_length=100)
+    with servers.running(servers.Redis, tmp_path) as server:
+        sink = opened(RedisCase, server, max_length=100)
         for _ in range(10):
             sink.write(records(100))
         sink.close()
         with redis.Redis(port=server.port) as client:
-            assert client.xlen("short") <= 300
+            assert client.xlen("tcpd:events") <= 300
 
 
 def test_event_names_are_words_of_a_nats_subject():
