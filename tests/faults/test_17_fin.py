@@ -49,7 +49,7 @@ class SlowSocket:
         self.sock = sock
 
     def recv(self, size):
-        time.sleep(0.005)
+        time.sleep(0.003)
         return self.sock.recv(min(size, 65536))
 
 

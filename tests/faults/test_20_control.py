@@ -6,8 +6,8 @@ Best known: nginx.
 
 Peers send them to handlers that record, that find no answer, and that put them into an exception;
 as the name of the server and of the protocol in a ClientHello, and as the name in a client's
-certificate, which a handler logs. Some of them look like log lines. The log is written as text and
-as JSON, and recordings to a file.
+certificate; as the addresses in a PROXY header, and as what else it tells. A handler logs all that.
+Some of them look like log lines. The log is written as text and as JSON, and recordings to a file.
 """
 
 import contextlib
@@ -18,6 +18,8 @@ import ssl
 import pytest
 import trustme
 from faults.harness import LOOPBACK, receive_all, tcpd, wait_until
+from faults.proxy_vectors import checked, tcp4, tlv
+from faults.proxy_vectors import ssl as ssl_tlv
 
 HOSTILE = [
     b"\x1b[2J\x1b]0;title\x07",
@@ -49,6 +51,20 @@ class Told(Protocol):
         for each in (names.server_name, names.alpn, *names.peer_names):
             self.session.log.info("a name {name}", name=each)
         self.transport.loseConnection()
+
+class Proxied(Factory):
+    def buildSession(self, session):
+        protocol = Claims()
+        protocol.session = session
+        return protocol
+
+class Claims(Protocol):
+    def dataReceived(self, data):
+        proxy = self.session.proxy
+        self.session.log.info("a proxy says {proxy}", proxy=repr(proxy))
+        for each in (proxy.authority, proxy.alpn, proxy.unique_id, proxy.ssl.common_name):
+            self.session.log.info("a claim {claim}", claim=each)
+        self.transport.loseConnection()
 """
 CONFIG = f"""
 [listeners.records]
@@ -69,10 +85,25 @@ handler = "handlers.py:Crashes"
 {LOOPBACK}
 handler = "handlers.py:Names"
 tls = {{ certificate = "server.pem", client_ca = "ca.pem", alpn = {json.dumps(NAMES)} }}
+[listeners.proxied]
+{LOOPBACK}
+handler = "handlers.py:Proxied"
+proxy = {{ trusted = ["127.0.0.1"] }}
 [listeners.strict]
 {LOOPBACK}
 tls = {{ certificate = "server.pem" }}
 """
+
+
+def false_header(data):
+    """Return a PROXY header with hostile addresses."""
+    return b"PROXY TCP4 %s %s 1 2\r\n" % (data, data)
+
+
+def telling_header(data):
+    """Return a valid PROXY header that tells hostile names."""
+    names = [tlv(kind, data) for kind in (0x01, 0x02, 0x05)]
+    return checked(tcp4() + b"".join(names) + ssl_tlv(1, 0, tlv(0x22, data)))
 
 
 def clear(data):
@@ -117,13 +148,22 @@ def test_nothing_that_a_peer_sends_steers_a_log(tmp_path, figure, form):
                     inside.sendall(b"x")
                     assert inside.selected_alpn_protocol() == name
                     receive_all(inside)
-        sessions = 4 * len(HOSTILE) + len(clients)
+        for data in HOSTILE:
+            for header in (false_header(data), telling_header(data)):
+                with daemon.connect("proxied") as sock:
+                    with contextlib.suppress(OSError):
+                        sock.sendall(header + b"x")
+                    receive_all(sock)
+        told_by_proxy = len(HOSTILE)
+        sessions = 4 * len(HOSTILE) + len(clients) + told_by_proxy
         wait_until("every session", lambda: daemon.log.count(" bytes in, ") >= sessions)
         lines = daemon.log.splitlines()
         events = [line for line in lines if line[:1] == "{" or line[:2] == "20"]
         about = {
             "a session's end": (sessions, " bytes in, "),
-            "the first that had no session": (1, " was gone before its session began"),
+            "the first of each kind that had no session": (2, " was gone before its session began"),
+            "what a proxy said": (told_by_proxy, "a proxy says "),
+            "a claim": (4 * told_by_proxy, ": a claim " if form == "text" else '"a claim '),
             "what was recorded": (len(HOSTILE), " in 0+"),
             "what had no answer": (len(HOSTILE), "no rule"),
             "names": (len(clients), "names TLS"),
