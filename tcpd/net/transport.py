@@ -212,6 +212,9 @@ class StreamTransport(HotPath):
 
     def unregisterProducer(self) -> None:
         """Let the producer go; a session that only waited for it ends when its queue is sent."""
+        if self._writeDisconnected:  # as in loseWriteConnection: not to be asked about any more
+            self.producer = None
+            return
         super().unregisterProducer()
         if self._draining and self.connected and self.producer is None:
             self.startWriting()

@@ -16,7 +16,7 @@ import pytest
 import trustme
 from helpers.net_peer import Peer
 from helpers.properties import examples, with_examples_of_its_own
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -436,8 +436,47 @@ def log():
 # -- the property ----------------------------------------------------------------------------
 
 
+def found(play, half_closeable=False, **script):
+    """A play that has once ended as it must not."""
+    calls = {where.replace("_", " "): [steps] for where, steps in script.items()}
+    return example(play=(half_closeable, calls, play))
+
+
+ABORT, LOSE, LOSE_WRITE, PAUSE, RAISE = (
+    ("abort",),
+    ("lose",),
+    ("lose write",),
+    ("pause",),
+    ("raise",),
+)
+
+
 @examples(100)
 @given(play=PLAYS)
+# Ended in order, though aborted, since the failure came on top of it.
+@found([], made=[ABORT, RAISE])
+# Heard writeConnectionLost twice; with TLS, a second close_notify went out.
+@found([("finish",)], half_closeable=True, read_lost=[LOSE_WRITE], write_lost=[LOSE_WRITE])
+# Was over amid its own callback, so that what it raised then was told to nobody.
+@found([], half_closeable=True, made=[LOSE_WRITE], write_lost=[LOSE, RAISE])
+# Was never sent: it was written amid the write that paused the producer.
+@found(
+    [("send", 1), ("turn",), ("later", [("write", 100_000)])],
+    data=[("push producer",)],
+    pause=[("write", 1)],
+)
+# Counted as lost, though both sides had finished: epoll said so, asked about a side shut down.
+@found([("send", 1), ("turn",), ("turn",), ("finish",)], data=[("push producer",), LOSE_WRITE])
+@found([("later", [PAUSE, LOSE_WRITE]), ("finish",)], half_closeable=True, write_lost=[LOSE_WRITE])
+@found(
+    [
+        ("later", [PAUSE, LOSE_WRITE]),
+        *(("finish",), ("turn",)),
+        ("later", [LOSE, ("unproduce",)]),
+    ]
+)
+# Saw a reset in place of the end, for what it sent wasn't read.
+@found([("send", 1), ("later", [("write", 10), LOSE]), ("turn",), ("send", 1)])
 def any_session(world, log, play):
     """Play a session through, and hold its end against what must be."""
     half_closeable, script, course = play
