@@ -99,9 +99,10 @@ class Daemon(MultiService):
         self._user = os.geteuid()
         self._reloader: Reloader | None = None
         if read_again is not None:
-            self._reloader = Reloader(self, reactor, manager, read_again, from_file=from_file)
+            self._reloader = Reloader(self, manager, read_again, from_file=from_file)
         self._signals = Signals(reactor, self._answers()) if heed_signals else None
         self._access_log: AccessLog | None = None
+        self.config: Config = config
         self.configured(config)
         self.listeners = {
             name: self.make_listener(name, each) for name, each in config.listeners.items()
@@ -232,7 +233,7 @@ class Daemon(MultiService):
         return answers
 
     def _reload_and_reopen(self) -> None:
-        self.reopen_files()  # a reload is what programs that rotate logs ask for, too
+        self._reopen_ours()  # a reload is what programs that rotate logs ask for, too
         self.reload()
 
     def reload(self) -> bool:
@@ -241,9 +242,12 @@ class Daemon(MultiService):
 
     def reopen_files(self) -> None:
         """Open the log file and those of sinks anew, since something may have moved them away."""
-        self.sinks.reopen()
         if callable(self._also_reopen):
             self._also_reopen(signal.SIGUSR1, None)
+        self._reopen_ours()
+
+    def _reopen_ours(self) -> None:
+        self.sinks.reopen()
         if self.log_switch is not None:
             try:
                 self.log_switch.reopen()
@@ -272,6 +276,9 @@ class Daemon(MultiService):
 
     def configured(self, config: Config) -> None:
         """Take note of the configuration that holds from now on."""
+        if self.running:  # at the start it is told with the other notes
+            for note in set(_lists_in_vain(config)) - set(_lists_in_vain(self.config)):
+                self.log.warn("{note}", note=note)
         self.config = config
         if self._access_log is not None:
             self.bus.at_ends.remove(self._access_log)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from twisted.logger import Logger
 
@@ -20,7 +19,6 @@ class Reloader:
 
     Args:
         house: what is reloaded.
-        reactor: the reactor.
         manager: the service manager, which is told that we reload.
         read: reads the configuration, or raises TcpdError with all that is wrong with it.
         from_file: whether there is a file behind it, and not the command line alone.
@@ -31,31 +29,18 @@ class Reloader:
     def __init__(
         self,
         house: House,
-        reactor: Any,
         manager: ServiceManager,
         read: Callable[[], Config],
         *,
         from_file: bool = True,
     ) -> None:
         self._house = house
-        self._reactor = reactor
         self._manager = manager
         self._read = read
         self._from_file = from_file
-        self._asked = False
-
-    def soon(self) -> None:
-        """Reload in a turn of its own; a signal handler may ask for it, amid anything.
-
-        Who asks again before it has begun is served by the same.
-        """
-        if not self._asked:
-            self._asked = True
-            self._reactor.callFromThread(self.reload)
 
     def reload(self) -> bool:
         """Reload now; gives whether the new configuration holds. What goes wrong is logged."""
-        self._asked = False
         if not self._house.is_up:
             self.log.warn("the configuration is not read again, since tcpd is stopping")
             return False
@@ -65,6 +50,11 @@ class Reloader:
             changes = apply(self._house, self._read)
         except Refused as refused:
             self._tell_refused(refused.problems, began)
+            return False
+        except Exception:  # a mistake of ours; the service manager must not wait for us for ever
+            self.log.failure("the reload failed")
+            status = f"{self._house.status()}; the last reload failed, and the log says how"
+            self._manager.notify(READY="1", STATUS=status)
             return False
         self._tell_reloaded(changes, began)
         return True

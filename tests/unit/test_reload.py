@@ -176,6 +176,29 @@ def test_a_reload_that_is_refused_touches_no_sink(house) -> None:
     assert house.daemon.sinks.status() == []
 
 
+def test_a_mistake_of_ours_does_not_leave_the_service_manager_waiting(house, monkeypatch) -> None:
+    house.start(ECHO)
+    (port,) = house.ports("a")
+    monkeypatch.setattr(house.daemon, "make_listener", lambda *_: 1 / 0)
+    with capturedLogs() as logs:
+        assert house.daemon.reload() is False
+    assert [each["log_failure"].type for each in logs if "log_failure" in each] == [
+        ZeroDivisionError
+    ]
+    assert house.messages[-1]["READY"] == "1"
+    assert "the last reload failed" in house.messages[-1]["STATUS"]
+    assert house.ports("a") == [port]
+
+
+def test_lists_that_let_nobody_in_are_warned_of_when_they_come(house) -> None:
+    house.start(ECHO)
+    access = 'access = { allow = ["10.1.0.0/16"], deny = ["10.0.0.0/8"] }\n'
+    for expected in (1, 0):
+        with capturedLogs() as logs:
+            house.reload(ECHO + access)
+        assert sum("lets nobody in" in each.get("note", "") for each in logs) == expected
+
+
 def test_what_takes_a_restart_is_said(house, monkeypatch) -> None:
     monkeypatch.setattr(difference, "APPLIED", ("listeners",))
     house.start(ECHO)

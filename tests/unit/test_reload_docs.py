@@ -30,7 +30,7 @@ def test_every_key_of_a_listener_or_connector_is_in_the_table() -> None:
 def test_the_handler_in_it_is_made_anew_when_its_file_changes(tmp_path: Path) -> None:
     (source,) = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
     names = {"dataclass": dataclasses.dataclass, "Factory": Factory, "Path": Path, "__name__": "x"}
-    exec(source, names)  # noqa: S102
+    exec(source, names)
     path = tmp_path / "quote"
     path.write_text("one")
     one, same = names["Quote"](path), names["Quote"](path)

@@ -319,6 +319,29 @@ def test_a_full_listener_that_waits_holds_the_ports_that_it_gets(house) -> None:
     assert house.hear(late) == b"x"
 
 
+TRUSTED = 'proxy = { trusted = ["127.0.0.1"] }'
+HEADER = b"PROXY TCP4 192.0.2.7 192.0.2.1 5000 80\r\n"
+
+
+def test_a_proxy_may_come_and_go_before_an_open_socket(house) -> None:
+    house.start(echo("a", tcp(0)))
+    (port,) = house.ports("a")
+    number = number_of(port)
+    early = house.connect(number)
+    event = house.reload(echo("a", tcp(0), tcp(0), more=TRUSTED))
+    assert event.changes == ("listener a: listen and proxy changed",)
+    for each in house.ports("a"):
+        behind = house.connect(number_of(each))
+        assert house.talk(behind, HEADER + b"x") == b"x"
+    assert house.talk(early) == b"x"
+    house.reload(echo("a", tcp(0)))
+    assert house.talk(house.connect(number)) == b"x"
+    house.reload(echo("b", tcp(0), more=TRUSTED))
+    assert house.talk(house.connect(number), HEADER + b"x") == b"x"
+    house.reload(echo("c", tcp(0)))
+    assert house.talk(house.connect(number)) == b"x"
+
+
 def test_deadlines_hold_for_sessions_to_come(house) -> None:
     house.start(echo("a", tcp(0)))
     number = number_of(house.ports("a")[0])
