@@ -1,5 +1,6 @@
 """All sinks together: who gets what, what nobody wants isn't made, and no sink harms another."""
 
+import signal
 import threading
 
 import pytest
@@ -228,10 +229,10 @@ def test_at_the_end_what_waits_is_written(many):
 
 
 def test_at_the_end_one_that_is_away_gets_its_time_and_no_more(many):
-    back = Script({"write": [TryAgainError("away")]})
+    back = Script({"write": [TryAgainError("away") for _ in range(3)]})
     gone = Script({"write": [TryAgainError("away") for _ in range(10_000)]})
     slow = Retry(initial=1000.0, max=1000.0)
-    all_ = many(back=config(back, retry=slow), gone=config(gone, retry=slow, stop=0.3))
+    all_ = many(back=config(back, retry=slow, stop=20.0), gone=config(gone, retry=slow, stop=0.3))
     all_.emit(closed(1))
     until(lambda: all_.status("gone").failures and all_.status("back").failures)
     with capturedLogs() as log:
@@ -253,6 +254,19 @@ def test_files_are_opened_anew_between_batches_and_while_nothing_happens(many):
     all_.settle()
     all_.sinks.reopen()
     until(lambda: "reopen" in sink.calls)
+
+
+def test_signals_are_left_to_the_main_thread(many):
+    masks = []
+
+    class Masked(Script):
+        def open(self):
+            masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+    all_ = many(one=config(Masked()))
+    all_.emit(closed())
+    all_.settle()
+    assert {signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT} <= masks[0]
 
 
 def test_a_flush_comes_though_nothing_happens(many):

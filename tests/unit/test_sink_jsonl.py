@@ -1,9 +1,11 @@
 """Records in a file: whole lines, rotated and reopened without a loss, never through a link."""
 
 import errno
+import fcntl
 import json
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -187,6 +189,19 @@ def test_two_that_write_to_one_file_rotate_it_together(tmp_path, path, opened):
     assert len(files) > 3
     assert sorted(number for each in files for number in numbers(each)) == list(range(20))
     assert all(each.stat().st_size <= max(1024, 3 * line) for each in files)
+
+
+def test_it_waits_for_another_process_that_is_amid_a_batch(path, opened):
+    sink = opened()
+    with path.open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        thread = threading.Thread(target=sink.write, args=(records(1, 2),))
+        thread.start()
+        thread.join(0.1)
+        assert thread.is_alive()
+        other.write(f"{record(1).line}\n")
+    thread.join()
+    assert numbers(path) == [1, 2]
 
 
 @pytest.mark.parametrize("partly", [0, 100])

@@ -73,7 +73,9 @@ def test_the_first_of_a_batch_waits_for_the_others_until_the_batch_is_full():
 def test_a_wake_while_nobody_waits_is_not_forgotten():
     queue = RecordQueue(10, 10**6, 3)
     queue.wake()
-    assert queue.take(PATIENCE, PATIENCE) == []
+    thread, results = in_thread(lambda: queue.take(PATIENCE, None))
+    thread.join(PATIENCE)
+    assert results == [[]]
 
 
 def test_once_it_is_closed_nothing_waits():
