@@ -2,6 +2,7 @@
 
 Rules:
 - Connections that wait for a session (a TLS handshake, a PROXY header) end at once.
+- What peers have said before is still read, and answered by a handler that answers at once.
 - A handler that is `IDrainable` is asked to finish, and closes when it has. Any other session is
   closed as `loseConnection` does it: what is queued reaches its reader first.
 - What is open at the deadline is aborted. There is an end to it whatever handlers do.
@@ -96,7 +97,8 @@ class Drain:
                 limit=format_duration(self._limit),
             )
             self._cut_call = self._clock.callLater(self._limit, self._cut)
-            self._tick()
+            # In the turns between, what peers have said already is read.
+            self._tick_call = self._clock.callLater(0, self._soon)
         self._end_if_empty()
 
     def hurry(self) -> None:
@@ -123,6 +125,9 @@ class Drain:
                 yield from tuple(sessions)
 
     # -- politely ----------------------------------------------------------------------------
+
+    def _soon(self) -> None:
+        self._tick_call = self._clock.callLater(0, self._tick)
 
     def _tick(self) -> None:
         # Those that began since are asked here, too: a connection may have been about to open.

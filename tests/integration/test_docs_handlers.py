@@ -95,6 +95,7 @@ def play(blocks, directory):
         ("Messages of any form: a framing", 1),
         ("Who is there: the session", 1),
         ("Async code", 1),
+        ("When tcpd stops", 1),
         ("Test it", 1),
     ],
 )
