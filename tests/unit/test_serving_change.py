@@ -162,6 +162,7 @@ def test_who_is_amid_a_handshake_is_served_on_the_new_terms() -> None:
 def test_a_closed_ports_handler_waits_for_handshakes_and_their_sessions() -> None:
     house = House()
     transport, other = (MemoryTransport(house.clock, PEER, HOST) for _ in range(2))
+    transport.stage = other.stage = "handshake"  # as a port's own transports have it
     gone = []
     house.serving.arriving(transport)
     house.serving.arriving(other)
