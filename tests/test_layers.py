@@ -28,7 +28,7 @@ FOUNDATION = {
 # A name stands for a module or a package with all that is in it.
 ROWS: list[list[set[str]]] = [
     [FOUNDATION],
-    [{"events"}],
+    [{"events"}, {"taps"}, {"tally"}],
     [{"session"}],
     [{"framing"}],
     [{"interfaces"}],
@@ -37,8 +37,8 @@ ROWS: list[list[set[str]]] = [
     [{"config"}],
     [{"serving"}],
     [{"listener"}, {"connector"}, {"client"}, {"testing"}, {"sd_notify"}, {"drain"}],
-    [{"stopping"}, {"signals"}, {"pid_file"}],
-    [{"reload"}],
+    [{"vitals"}, {"stopping"}, {"signals"}, {"pid_file"}],
+    [{"reload"}, {"admin"}],
     [{"daemon"}],
     [{"tap"}],
 ]

@@ -41,6 +41,7 @@ from tcpd.handlers.recording import (
 from tcpd.interfaces import HandlerMaker, IHandlerUser, IReadsFiles, ISessionFactory, made_of
 from tcpd.scalars import HandlerName
 from tcpd.session import Session, address_and_port
+from tcpd.taps import add_tap
 from tcpd.units import ByteSize
 
 # How many bytes a record holds at most. Escaped they take up to four times as much, which is still
@@ -50,8 +51,6 @@ RECORD_SIZE = 4096
 MAX_BYTES = ByteSize(2**20)
 # How often a loss is told, in seconds.
 LOSS_TOLD_EVERY = 60.0
-
-Tap = Callable[[str, bytes], object]
 
 _numbers = itertools.count(1)
 
@@ -139,7 +138,7 @@ class Logging(Factory[Any]):
         transport = session.transport
         if not hasattr(transport, "tap"):
             return Recorder(inner, recording)
-        transport.tap = both(transport.tap, recording.add)
+        add_tap(transport, recording.add)
         return inner
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
@@ -162,18 +161,6 @@ class Logging(Factory[Any]):
         if self._next is None:
             raise TcpdError("'then' is only a name so far; give 'use_handlers' what makes handlers")
         return self._next.buildProtocol(addr)
-
-
-def both(first: Tap | None, second: Tap) -> Tap:
-    """Return a tap that feeds two; the first may be missing."""
-    if first is None:
-        return second
-
-    def tap(direction: str, data: bytes) -> None:
-        first(direction, data)
-        second(direction, data)
-
-    return tap
 
 
 class Losses:
