@@ -15,6 +15,7 @@ Rules:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -117,12 +118,17 @@ def build_partly(
     return _bare(cls, known | usable)
 
 
+@functools.lru_cache(maxsize=256)  # a file of a hundred listeners asks a hundred times
+def _hints_of(cls: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(cls, include_extras=True)
+
+
 def _values(
     cls: type[Any], table: Mapping[str, Any], place: Place, problems: list[ConfigError]
 ) -> dict[str, Any]:
     """Return the fields that a table gives; a wrong one is None, or what is known of it."""
     keys = keys_of(cls)
-    hints = typing.get_type_hints(cls, include_extras=True)
+    hints = _hints_of(cls)
     values: dict[str, Any] = {}
     for key, value in table.items():
         field = keys.get(key)

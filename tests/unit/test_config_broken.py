@@ -414,8 +414,8 @@ sni = [
         '[connectors.a]\nlisten = "tcp:1"\nconnect = "tcp:h:1"\n',
         [
             (
-                "x.toml:2: connectors.a.listen: unknown key; known here: connect, deadlines, handler, options,"
-                " proxy, reconnect, tls"
+                "x.toml:2: connectors.a.listen: unknown key; known here: connect, deadlines,"
+                " handler, options, proxy, reconnect, tls"
             )
         ],
     ),
@@ -426,8 +426,10 @@ sni = [
     "a connector's PROXY header through another package's endpoint": (
         '[connectors.a]\nconnect = "onion:a:1"\nproxy = "v2"\n',
         [
-            "x.toml:3: connectors.a.proxy: tcpd can't send it through the endpoint 'onion';"
-            " 'tcp', 'tls', 'ssl' and 'unix' can"
+            (
+                "x.toml:3: connectors.a.proxy: tcpd can't send it through the endpoint 'onion';"
+                " 'tcp', 'tls', 'ssl' and 'unix' can"
+            )
         ],
     ),
     "a connector's port 0": (
