@@ -40,8 +40,10 @@ from tcpd.events import Bus, ConnectorChanged
 from tcpd.net.network import Network
 from tcpd.net.proxy_sender import HeaderSender, Version
 from tcpd.net.tls import ClientTLS
+from tcpd.net.tls_transport import HandshakeError
 from tcpd.serving import Arrival, Serving, Terms
 from tcpd.session import Origin, Session
+from tcpd.tally import Counts
 from tcpd.units import format_duration
 
 T = TypeVar("T")
@@ -71,6 +73,7 @@ class Connector(ClientService):
         proxy: the version of the PROXY header that the connection begins with, or None for none;
             for an endpoint string only.
         bus: where its events go.
+        counts: where it is counted what it does; None for a place of its own.
 
     Attributes:
         state: `idle` before it starts, then `connecting`, `connected`, `retrying`, `gave-up` after
@@ -94,6 +97,7 @@ class Connector(ClientService):
         tls: ClientTLS | None = None,
         proxy: Version | None = None,
         bus: Bus | None = None,
+        counts: Counts | None = None,
     ) -> None:
         self.state: State = "idle"
         self.failures = 0
@@ -121,17 +125,24 @@ class Connector(ClientService):
             )
         else:
             self._target = escape_text(repr(endpoint), limit=100)
+        handler = handler or type(factory).__name__
         origin = Origin(
             name=name,
-            handler=handler or type(factory).__name__,
+            handler=handler,
             role="connector",
             bus=self._bus,
             clock=reactor,
+            tally=(counts or Counts()).of(handler),
         )
         self._serving = _Handover(origin, factory, deadlines, self.amid)
         super().__init__(
             _Tries(endpoint, self), self._serving, retryPolicy=self._pause, clock=reactor
         )
+
+    @property
+    def target(self) -> str:
+        """Where it connects to, for people."""
+        return self._target
 
     @property
     def serving(self) -> Serving:
@@ -261,6 +272,7 @@ class Connector(ClientService):
 
     def connected(self) -> None:
         """Note that a try has succeeded."""
+        self._serving.counts.tries += 1
         tries, self.failures = self.failures + 1, 0
         self._connected_at = self._reactor.seconds()
         after = f" at try {tries}" if tries > 1 else ""
@@ -271,6 +283,11 @@ class Connector(ClientService):
         if not self.running:
             return
         self.failures += 1
+        counts = self._serving.counts
+        counts.tries += 1
+        counts.failed_tries += 1
+        if isinstance(failure.value, HandshakeError):
+            counts.handshake_failures += 1
         why = escape_text(_why(failure).rstrip("."), limit=200)
         if self._reconnect.tries is not None and self.failures >= self._reconnect.tries:
             tries = "1 try" if self.failures == 1 else f"{self.failures} tries"

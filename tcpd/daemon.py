@@ -18,25 +18,25 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import ILogObserver, Logger
 
 from tcpd import __version__
-from tcpd.admission.gate import Gate
-from tcpd.admission.networks import Networks
+from tcpd.admin.house import State
 from tcpd.admission.sweep import Sweep
+from tcpd.assembly import lists_in_vain, make_connector, make_listener
 from tcpd.config.schema import Config, ConnectorConfig, ListenerConfig
 from tcpd.connector import Connector
 from tcpd.errors import StartError, TcpdError
 from tcpd.events import Bus
 from tcpd.listener import Listener
-from tcpd.net.tls import ClientTLS, NamedCertificate, ServerTLS
 from tcpd.pid_file import PidFile
 from tcpd.reload.reloader import Reloader
 from tcpd.sd_notify import ServiceManager
 from tcpd.serving import Serving
-from tcpd.session import Origin
 from tcpd.signals import Signals
 from tcpd.sinks.access_log import AccessLog
 from tcpd.sinks.hub import Sinks
 from tcpd.sinks.log_switch import LogSwitch
 from tcpd.stopping import Stopping
+from tcpd.tally import Tallies
+from tcpd.vitals import Vitals
 
 
 class Daemon(MultiService):
@@ -62,6 +62,8 @@ class Daemon(MultiService):
         listeners: by name.
         connectors: by name.
         sinks: what writes the events down.
+        tallies: what has come and gone, over all reloads.
+        vitals: how the process fares.
 
     Raises:
         TcpdError: something that the configuration names can't be used.
@@ -85,18 +87,21 @@ class Daemon(MultiService):
     ) -> None:
         super().__init__()
         self.bus = Bus()
-        self._reactor = reactor
+        self.reactor = reactor
         self._manager = manager
         self.log_switch = log
-        self._notes = (*notes, *_lists_in_vain(config))
+        self._notes = (*notes, *lists_in_vain(config))
         self._also_reopen: Any = None  # twistd's own answer to USR1, for a log of its own
         self._pid_file = pid_file
         self._owner = owner
         self._stopping = Stopping(self, reactor, manager)
         self._sweep = Sweep(reactor)
+        self.tallies = Tallies()
+        self.vitals = Vitals(self.bus, reactor)
         self.sinks = Sinks(self.bus, reactor, config.sinks)
         # Who reloads may no longer do what was done before the privileges were given up.
         self._user = os.geteuid()
+        self._is_ready = False
         self._reloader: Reloader | None = None
         if read_again is not None:
             self._reloader = Reloader(self, manager, read_again, from_file=from_file)
@@ -143,12 +148,13 @@ class Daemon(MultiService):
         with self._all_or_none():
             super().startService()
         self._sweep.start()
+        self.vitals.start()
         self.sinks.start()
         # After the reactor has dropped the last sessions, which are to be written down too.
-        self._reactor.addSystemEventTrigger("after", "shutdown", self.sinks.finish)
+        self.reactor.addSystemEventTrigger("after", "shutdown", self.sinks.finish)
         for note in self._notes:
             self.log.warn("{note}", note=note)
-        self._reactor.callWhenRunning(self._ready)
+        self.reactor.callWhenRunning(self._ready)
 
     def _begin(self) -> None:
         """Do what comes first: who reads that a port is open may send a signal."""
@@ -171,6 +177,7 @@ class Daemon(MultiService):
 
     def _ready(self) -> None:
         if self.running:
+            self._is_ready = True
             self._manager.notify(READY="1", STATUS=self.status())
             if self._feed is not None and not self._feed.running:
                 self._feed.startService()
@@ -204,6 +211,7 @@ class Daemon(MultiService):
 
     def _stopped(self, result: object) -> object:
         self._sweep.stop()
+        self.vitals.stop()
         for serving in self.servings():
             serving.refusals.flush()
         if self._feed is not None and self._feed.running:
@@ -262,22 +270,29 @@ class Daemon(MultiService):
         return bool(self.running)
 
     @property
+    def state(self) -> State:
+        """What we do, as a whole."""
+        if self.running:
+            return "running" if self._is_ready else "starting"
+        return "draining" if self._stopping.drains else "stopping"
+
+    @property
     def gave_up_privileges(self) -> bool:
         """Whether the process had more privileges when it began."""
         return os.geteuid() != self._user
 
     def make_listener(self, name: str, config: ListenerConfig) -> Listener:
         """Return a configured listener, not open."""
-        return _listener(name, config, self._reactor, self.bus)
+        return make_listener(name, config, self.reactor, self.bus, self.tallies.of(name))
 
     def make_connector(self, name: str, config: ConnectorConfig) -> Connector:
         """Return a configured connector, not started."""
-        return _connector(name, config, self._reactor, self.bus)
+        return make_connector(name, config, self.reactor, self.bus, self.tallies.of(name))
 
     def configured(self, config: Config) -> None:
         """Take note of the configuration that holds from now on."""
         if self.running:  # at the start it is told with the other notes
-            for note in set(_lists_in_vain(config)) - set(_lists_in_vain(self.config)):
+            for note in set(lists_in_vain(config)) - set(lists_in_vain(self.config)):
                 self.log.warn("{note}", note=note)
         self.config = config
         if self._access_log is not None:
@@ -285,7 +300,7 @@ class Daemon(MultiService):
             self._access_log = None
         if config.log.access and config.log.level in ("debug", "info"):
             output = None if self.log_switch is None else self.log_switch.output
-            self._access_log = AccessLog(output, self._reactor)
+            self._access_log = AccessLog(output, self.reactor)
             self.bus.at_ends.append(self._access_log)
 
     def join(self, service: Listener | Connector) -> None:
@@ -346,58 +361,3 @@ class Daemon(MultiService):
         kinds = (("listener", len(self.listeners)), ("connector", len(self.connectors)))
         parts = [f"{n} {kind}{'s' if n > 1 else ''}" for kind, n in kinds if n]
         return f"tcpd {__version__}: {', '.join(parts)}"
-
-
-def _listener(name: str, config: ListenerConfig, reactor: Any, bus: Bus) -> Listener:
-    origin = Origin(name=name, handler=config.handler, role="listener", bus=bus, clock=reactor)
-    tls = None
-    if config.tls is not None:
-        tls = ServerTLS(
-            config.tls.certificate,
-            config.tls.key,
-            client_ca=config.tls.client_ca,
-            alpn=config.tls.alpn,
-            sni=[
-                NamedCertificate(names=each.names, certificate=each.certificate, key=each.key)
-                for each in config.tls.sni
-            ],
-            handshake_timeout=None,  # the sweep sees to it
-        )
-    gate = Gate(reactor, config.access, config.limits)
-    serving = Serving(origin, config.factory, config.deadlines, gate)
-    if config.proxy is not None:
-        serving.proxies = Networks(config.proxy.trusted)
-    return Listener(reactor, config.listen, serving, tls)
-
-
-def _lists_in_vain(config: Config) -> Iterator[str]:
-    for name, listener in config.listeners.items():
-        for network in listener.access.in_vain():
-            yield f"listener {name}: {network} in 'allow' lets nobody in, as 'deny' has all of it"
-
-
-def _connector(name: str, config: ConnectorConfig, reactor: Any, bus: Bus) -> Connector:
-    tls = None
-    handshake = config.deadlines.handshake
-    if config.tls is not None:
-        tls = ClientTLS(
-            config.tls.server_name or config.connect.host or "",
-            cafile=config.tls.cafile,
-            verify=config.tls.verify,
-            certificate=config.tls.certificate,
-            key=config.tls.key,
-            alpn=config.tls.alpn,
-            handshake_timeout=None if handshake == "off" else handshake,
-        )
-    return Connector(
-        reactor,
-        config.connect.text,
-        config.factory,
-        name=name,
-        handler=config.handler,
-        reconnect=config.reconnect,
-        deadlines=config.deadlines,
-        tls=tls,
-        proxy=config.proxy,
-        bus=bus,
-    )

@@ -106,6 +106,7 @@ class Listener(Service):
     Attributes:
         doors: its addresses.
         serving: what makes sessions of the connections.
+        suspended: whether an operator has it accept nobody.
     """
 
     log = Logger()
@@ -125,6 +126,7 @@ class Listener(Service):
             self.doors.append(Door(each, server_endpoint(reactor, each, own), own))
         self._starting = False
         self._is_open = False
+        self.suspended = False
         self._problem: StartError | None = None
         if serving.gate is not None:
             serving.gate.on_full = self._hold
@@ -229,8 +231,7 @@ class Listener(Service):
         door.port = port
         if isinstance(port, Port):
             port.expect_header(expected=self.serving.proxies is not None)
-        if self.serving.gate is not None and self.serving.gate.holds:
-            self._hold(True)
+        self._hold_as_is()
         if not self._starting:
             self.tell(format_address(port.getHost()), up=True)
 
@@ -240,14 +241,29 @@ class Listener(Service):
         for port in self.ports:
             if isinstance(port, Port):
                 port.expect_header(expected=self.serving.proxies is not None)
+        self._hold_as_is()
+
+    def suspend(self) -> None:
+        """Accept nobody until `resume`; who connects waits in the kernel's queue."""
+        self.suspended = True
+        self._hold_as_is()
+
+    def resume(self) -> None:
+        """Accept again."""
+        self.suspended = False
+        self._hold_as_is()
+
+    def _hold_as_is(self) -> None:
+        """Have all ports hold back as they should now, those too that have just been opened."""
         if self.serving.gate is not None:
             self._hold(self.serving.gate.holds)
+        self._hold(self.suspended, "suspended")
 
-    def _hold(self, full: bool, /) -> None:
+    def _hold(self, hold: bool, reason: str = "limit", /) -> None:
         """Let who comes now wait in the kernel's queue; or let them come, as there is room."""
         for port in self.ports:
             if isinstance(port, Port):  # another package's can't; there the gate refuses
-                (port.hold if full else port.release)("limit")
+                (port.hold if hold else port.release)(reason)
 
     def _failed(self, failure: Failure, door: Door, opening: Deferred[Any]) -> None:
         if door.opening is not opening:

@@ -35,6 +35,7 @@ class Relay:
         last_read: when bytes last came in, in seconds of the clock.
         last_write: when bytes were last written, likewise.
         close_cause: why the session ended.
+        pauses: how often reading has waited for the peer; that is the real transport's matter.
         tls: what the real transport knows of TLS; None for most.
     """
 
@@ -50,6 +51,7 @@ class Relay:
         self.bytes_out = 0
         self.last_read = self.last_write = clock.seconds()
         self.close_cause = ""
+        self.pauses = 0
         self.tls = getattr(transport, "tls", None)
         directlyProvides(self, providedBy(transport))
 

@@ -33,6 +33,7 @@ from tcpd.handler_life import HandlerLife
 from tcpd.net.transport import StreamTransport
 from tcpd.relay import Relay
 from tcpd.session import Origin, Session
+from tcpd.tally import note
 
 _ENDS = (ConnectionAborted, ConnectionDone, ConnectionLost)
 
@@ -68,6 +69,7 @@ class Serving:
         terms: those of sessions to come.
         arrivals: connections that wait for their session: in a TLS handshake, or a PROXY header.
         gate: who gets in; None for everybody.
+        counts: what came and went before there was a session.
         refusals: the connections that came and didn't become sessions.
         proxies: the networks of those who connect and tell of their clients in a PROXY header;
             None where the clients connect themselves.
@@ -92,7 +94,8 @@ class Serving:
         self._leaving: list[Terms] = []
         self._waiting: list[Callable[[], object]] = []
         self.gate = gate
-        self.refusals = Refusals(origin.name, origin.bus, origin.clock)
+        self.counts = origin.tally.counts
+        self.refusals = Refusals(origin.name, origin.bus, origin.clock, self.counts.refused)
         self.proxies: Networks | None = None
 
     @property
@@ -114,6 +117,11 @@ class Serving:
         """Give the open sessions, with the deadlines that they began with."""
         for terms in (self.terms, *self._retired):
             yield terms.deadlines, terms.origin.sessions.values()
+
+    def origins(self) -> Iterator[Origin]:
+        """Give what the open sessions have in common, and first of all those to come."""
+        for terms in (self.terms, *self._retired):
+            yield terms.origin
 
     def doStart(self) -> None:
         """Note that a port opens, or that a connection is tried; the first starts the handler.
@@ -240,10 +248,16 @@ class Serving:
     def abandoned(self, transport: Any, reason: Failure) -> None:
         """Note that an accepted connection ended before its session began."""
         self._arrived(transport)
+        if transport.stage == "handshake":
+            self.counts.handshake_failures += 1
         # The ordinary ends say no more than their cause does.
         detail = "" if reason.check(*_ENDS) else reason.getErrorMessage()
         hop = getattr(transport, "hop", None)
         self.refusals.note(transport.close_cause or "lost", transport.getPeer(), detail, hop)
+
+    def accept_failed(self, reason: str) -> None:
+        """Count an error of accept(2): `starved` of descriptors or memory, or `failed`."""
+        note(self.counts.accept_failures, reason)
 
     def buildProtocol(self, addr: IAddress) -> IProtocol:
         """Return a first protocol, which makes the session once it is connected.
@@ -259,6 +273,8 @@ class Serving:
             The protocol; None if the handler wants no such session, or failed at building it, and
             the connection is about to end.
         """
+        if transport.tls is not None:
+            self.counts.handshakes += 1
         session.begin()
         protocol = None
         try:

@@ -27,6 +27,7 @@ from tcpd.events import (
     SessionOpened,
     host_and_port,
 )
+from tcpd.tally import Tally
 
 _INTERNET = (IPv4Address, IPv6Address)
 
@@ -68,6 +69,8 @@ class Origin:
     clock: IReactorTime
     sessions: dict[int, Session] = field(default_factory=dict)
     """The sessions that are open, by number."""
+    tally: Tally = field(default_factory=Tally)
+    """What they come to."""
     waiting: list[Callable[[], object]] = field(default_factory=list)
     """What is called, once, when none is open any more."""
 
@@ -207,6 +210,7 @@ class Session:
 
     def handler_failed(self, failure: Failure) -> None:
         """Record that the handler raised; the transport ends the connection by itself."""
+        self.origin.tally.failures += 1
         self.log.failure(
             "the handler {handler} failed in session {session}",
             failure=failure,
@@ -225,6 +229,7 @@ class Session:
         self.close_reason = reason
         self.origin.sessions.pop(self.number, None)
         self.ended = self.origin.clock.seconds()
+        self.origin.tally.session_ended(self.transport, reason, self.ended - self.opened)
         bus = self.origin.bus
         bus.session_ended(self)
         if bus.wants(SessionClosed):

@@ -64,6 +64,11 @@ class Stopping:
         self._last_wait: Deferred[None] | None = None
         self._waiting: list[Deferred[None]] = []
 
+    @property
+    def drains(self) -> bool:
+        """Whether sessions are being ended, or given time to finish."""
+        return self._drain is not None
+
     def terminate(self) -> None:
         """Stop the reactor, and us with it, when sessions have finished; asked again, at once."""
         if self._asked or self._drain is not None:

@@ -37,7 +37,7 @@ ROWS: list[list[set[str]]] = [
     [{"config"}],
     [{"serving"}],
     [{"listener"}, {"connector"}, {"client"}, {"testing"}, {"sd_notify"}, {"drain"}],
-    [{"vitals"}, {"stopping"}, {"signals"}, {"pid_file"}],
+    [{"vitals"}, {"stopping"}, {"signals"}, {"pid_file"}, {"assembly"}],
     [{"reload"}, {"admin"}],
     [{"daemon"}],
     [{"tap"}],

@@ -22,6 +22,7 @@ from twisted.logger import Logger, LogLevel
 from tcpd.escape import escape_text
 from tcpd.events import Bus, SessionRefused, host_and_port
 from tcpd.session import address_and_port, format_address
+from tcpd.tally import note as count
 
 # Seconds from one summary to the next, and after which a reason counts as quiet.
 WINDOW = 10.0
@@ -60,15 +61,22 @@ class Refusals:
         listener: its name.
         bus: where `SessionRefused` goes, if anybody wants it.
         clock: the reactor's clock.
+        counts: where they are counted; None for a place of its own.
 
     Attributes:
-        counts: how many there were for each reason, since the listener began.
+        counts: how many there were for each reason.
     """
 
     log: ClassVar[Logger] = Logger()
 
-    def __init__(self, listener: str, bus: Bus, clock: IReactorTime) -> None:
-        self.counts: dict[str, int] = {}
+    def __init__(
+        self,
+        listener: str,
+        bus: Bus,
+        clock: IReactorTime,
+        counts: dict[str, int] | None = None,
+    ) -> None:
+        self.counts = {} if counts is None else counts
         self._listener = listener
         self._bus = bus
         self._clock = clock
@@ -89,7 +97,7 @@ class Refusals:
             detail: more about it, for people; it may hold anything and is escaped here.
             hop: the proxy's address, where the peer's is one that a proxy told.
         """
-        self.counts[reason] = self.counts.get(reason, 0) + 1
+        count(self.counts, reason)
         if self._bus.wants(SessionRefused):
             self._bus.emit(self._event(reason, address, hop))
         if reason in self._recent:

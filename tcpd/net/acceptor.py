@@ -28,6 +28,9 @@ class Acceptor(Protocol):
         `transport.place` is left when the connection is over, whatever becomes of it before.
         """
 
+    def accept_failed(self, reason: str, /) -> None:
+        """Accepting failed: `starved` of descriptors or memory, or a connection had `failed`."""
+
     def arriving(self, transport: ServerTransport, /) -> None:
         """An admitted connection isn't open at once: it has a PROXY header or a handshake to do.
 

@@ -260,9 +260,14 @@ class Port(Reception, tcp.Port):
                 problem=error.strerror,
             )
         self._starved_said = now
+        self._accept_failed("starved")
         self.hold("starved")
         if self._starved_call is None:
             self._starved_call = self.reactor.callLater(STARVED_RETRY, self._forget_starvation)
+
+    def _accept_failed(self, reason: str) -> None:
+        if self._acceptor is not None:
+            self._acceptor.accept_failed(reason)
 
     def _forget_starvation(self) -> None:
         call, self._starved_call = self._starved_call, None
@@ -290,6 +295,7 @@ class Port(Reception, tcp.Port):
                 break
             except OSError as error:
                 if error.errno in _CONNECTION_FAILED:
+                    self._accept_failed("failed")
                     continue
                 if error.errno in _STARVED:
                     self._starve(error)

@@ -77,6 +77,7 @@ class StreamTransport(HotPath):
         stage: what an accepted connection waits for before it is open: "header" (PROXY) or
             "handshake" (TLS); empty once it is open.
         stage_since: since when, in seconds on the reactor's clock.
+        pauses: how often reading has waited for a peer that didn't read.
     """
 
     log: ClassVar[Logger] = Logger()
@@ -86,6 +87,7 @@ class StreamTransport(HotPath):
     tls: Any = None
     stage: str = ""
     stage_since: float = 0.0
+    pauses: int = 0  # the class's own, until there is one
 
     _host_address: Any = None
     _held_by_handler = False
@@ -179,8 +181,14 @@ class StreamTransport(HotPath):
 
     def _hold_if_full(self) -> None:
         if self.producer is None and self.queued > HIGH_WATER:
+            self.pauses += not self._held_by_queue
             self._held_by_queue = True
             self.stopReading()
+
+    @property
+    def held(self) -> bool:
+        """Whether nothing is read from the peer now: for the queue's sake, or the handler's."""
+        return self._held_by_queue or self._held_by_handler
 
     def _read_on(self) -> None:
         if (

@@ -50,11 +50,13 @@ class MemoryTransport(StringTransport):
         close_cause: empty, or why the connection is over.
         tap: called with `in` or `out` and the bytes as they pass; None for no tap.
         tls: facts about TLS; None, but a test may set it.
+        stage: what it waits for before its session; nothing.
         write_closed: whether our side was shut down.
     """
 
     tap: Callable[[str, bytes], object] | None = None
     tls: Any = None
+    stage: str = ""
     observer: Any = None
     protocol: Any = None
     write_closed = False

@@ -355,6 +355,9 @@ def main(reactor_name, handler_name):
         def admits(self, address):
             return None if OPTIONS.get("refuse") else self
 
+        def accept_failed(self, reason):
+            pass
+
         def leave(self):
             pass
 

@@ -44,6 +44,7 @@ class Gate:
         self.accepted = []
         self.gone = []
         self.places = []
+        self.accept_failures = []
 
     def doStart(self):
         pass
@@ -57,6 +58,9 @@ class Gate:
             return None
         self.places.append(Place())
         return self.places[-1]
+
+    def accept_failed(self, reason):
+        self.accept_failures.append(reason)
 
     def arriving(self, transport):
         pass

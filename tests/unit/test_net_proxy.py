@@ -51,6 +51,9 @@ class Door:
         self.calls.append("admits")
         return self
 
+    def accept_failed(self, reason):
+        pass
+
     def leave(self):
         self.left += 1
 

@@ -250,6 +250,9 @@ class Door:
     def admits(self, address):
         return self
 
+    def accept_failed(self, reason):
+        pass
+
     def arriving(self, transport):
         pass
 

@@ -1,0 +1,1 @@
+"""What an operator sees of the daemon, and does to it: metrics, views, controls."""

@@ -1,0 +1,152 @@
+"""What an operator may do to the daemon while it runs.
+
+Each raises `UnknownError` if it is told of a listener or session that doesn't exist, and
+`NotNowError` if what it is asked for can't be done as things are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal, get_args
+
+from twisted.logger import Logger
+
+from tcpd.admin.house import House, find_session
+from tcpd.config.schema import LogLevel
+from tcpd.drain import Drain
+from tcpd.errors import TcpdError, did_you_mean
+from tcpd.listener import Listener
+from tcpd.vitals import LastReload
+
+ListenerState = Literal["up", "suspended", "draining", "down"]
+
+CLOSED, RESET = "operator-closed", "operator-reset"
+"""Why a session ended that an operator has closed; the words of records and metrics."""
+
+
+class UnknownError(TcpdError):
+    """There is no such thing."""
+
+
+class NotNowError(TcpdError):
+    """It can't be done as things are."""
+
+
+class Controls:
+    """Operates the daemon.
+
+    Args:
+        house: the daemon.
+    """
+
+    log = Logger()
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._drains: dict[str, Drain] = {}
+
+    # -- listeners ---------------------------------------------------------------------------
+
+    def state_of(self, listener: Listener) -> ListenerState:
+        """Return what a listener does."""
+        if listener.serving.origin.name in self._drains:
+            return "draining"
+        if listener.suspended:
+            return "suspended"
+        return "up" if listener.ports else "down"
+
+    def suspend(self, name: str) -> None:
+        """Have a listener accept nobody; who connects waits in the kernel's queue."""
+        listener = self._listener(name)
+        if not listener.suspended:
+            listener.suspend()
+            self.log.info("listener {listener} is suspended", listener=name)
+
+    def resume(self, name: str) -> None:
+        """Have a listener accept again."""
+        listener = self._listener(name)
+        if name in self._drains:
+            raise NotNowError(f"listener {name!r} is draining; it can be resumed when that is over")
+        if listener.suspended:
+            listener.resume()
+            self.log.info("listener {listener} is resumed", listener=name)
+
+    def drain(self, name: str) -> int:
+        """Suspend a listener and let its sessions finish, as they do when the daemon stops.
+
+        What is open after the time of `[stop] drain` is cut. The listener stays suspended.
+
+        Returns:
+            How many sessions were open.
+        """
+        listener = self._listener(name)
+        drain = self._drains.get(name)
+        if drain is not None:
+            return drain.left
+        self.suspend(name)
+        house, serving = self._house, listener.serving
+        drain = Drain(house.reactor, house.bus, [serving], house.drain_limit, _heed_nothing)
+        self._drains[name] = drain
+        count = drain.left
+        self.log.info("listener {listener} drains", listener=name)
+        drain.over.addCallback(lambda _: self._drained(name))
+        drain.start()
+        return count
+
+    def _drained(self, name: str) -> None:
+        del self._drains[name]
+        self.log.info("listener {listener} has drained, and stays suspended", listener=name)
+
+    def _listener(self, name: str) -> Listener:
+        listener = self._house.listeners.get(name)
+        if listener is None:
+            hint = did_you_mean(name, list(self._house.listeners))
+            raise UnknownError(f"there is no listener {name[:80]!r}; {hint}".removesuffix("; "))
+        return listener
+
+    # -- sessions ----------------------------------------------------------------------------
+
+    def close(self, session_id: str, *, reset: bool = False) -> None:
+        """Close a session, when what is queued has been sent; with `reset`, at once by a reset."""
+        session = find_session(self._house, session_id)
+        if session is None:
+            raise UnknownError(f"there is no session {session_id[:80]!r}; it may have ended")
+        transport: Any = session.transport
+        if reset:
+            transport.abort_because(RESET)
+        else:
+            transport.close_because(CLOSED)
+
+    # -- the whole ---------------------------------------------------------------------------
+
+    def reload(self) -> LastReload:
+        """Read the configuration again, and return what has become of it."""
+        before = self._house.vitals.last_reload
+        self._house.reload()
+        last = self._house.vitals.last_reload
+        if last is None or last is before:
+            raise NotNowError("the configuration can't be read again now; the log says why")
+        return last
+
+    @property
+    def log_level(self) -> LogLevel:
+        """The least important messages that are logged."""
+        return self._house.config.log.level
+
+    def set_log_level(self, level: str) -> None:
+        """Log messages from this level on, until a reload finds another in the configuration."""
+        levels = get_args(LogLevel)
+        house, switch = self._house, self._house.log_switch
+        known: LogLevel | None = next((each for each in levels if each == level), None)
+        if known is None:
+            raise UnknownError(f"there is no level {level[:40]!r}; there are {', '.join(levels)}")
+        if switch is None:
+            raise NotNowError("twistd was given a log of its own, whose level isn't ours to change")
+        log = replace(house.config.log, level=known)
+        switch.switch(switch.output, log.format, log.file, log.level)
+        house.configured(replace(house.config, log=log))
+        self.log.warn("the log level is {level} now", level=level)
+
+
+def _heed_nothing(left: int, seconds: float) -> None:
+    """Tell nobody how far a drain is: who wants to know asks."""
