@@ -119,7 +119,7 @@ def build_partly(
 
 
 @functools.lru_cache(maxsize=256)  # a file of a hundred listeners asks a hundred times
-def _hints_of(cls: type[Any]) -> dict[str, Any]:
+def _hints_of(cls: Any) -> dict[str, Any]:
     return typing.get_type_hints(cls, include_extras=True)
 
 
