@@ -40,6 +40,8 @@ def test_one_too_many(tmp_path, figure, cap):
         wait_until("its end", lambda: daemon.log.count(", peer-closed [") == ended)
         with daemon.connect(source=comer) as sock:
             assert_echoes(sock)
+        for sock in sessions:
+            sock.close()
         daemon.stop()
         counted = refused(daemon.log, reason)
         figure(f"{cap}: {turned_away} of 5 refused, {counted} counted, the next one served")
