@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from tcpd.config.admin import address_problems, read_token, with_safe_modes
 from tcpd.config.files import argument_problems, log_problems, tls_problems
 from tcpd.config.schema import (
+    ADMIN,
     DEFAULT_HANDLER,
+    AdminConfig,
     ClientTLSConfig,
     Config,
     ConnectorConfig,
@@ -154,6 +157,11 @@ class _Loader:
             self.problems += log_problems(log, at)
         at = self.root / "stop"
         stop = build_partly(StopConfig, table.get("stop", {}), at, self.problems)
+        admin = self.admin(table["admin"], self.root / "admin") if "admin" in table else None
+        for section, names in (("listeners", listeners), ("connectors", connectors)):
+            if ADMIN in names:
+                problem = "the admin side has this name ([admin])"
+                self.problems.append((self.root / section / ADMIN).error(problem, "choose another"))
         for name in connectors.keys() & listeners.keys():
             place = self.root / "connectors" / name
             self.problems.append(place.error("a listener has this name", "choose another"))
@@ -171,6 +179,7 @@ class _Loader:
             log=log or LogConfig(),
             stop=stop or StopConfig(),
             sinks={name: each for name, each in sinks.items() if each},
+            admin=admin,
         )
 
     def section(
@@ -206,15 +215,7 @@ class _Loader:
         listener = build_partly(ListenerConfig, table, place, self.problems)
         factory = self.handler(table, place)
         tls = getattr(listener, "tls", None)
-        at = place / "listen"
-        in_a_list = isinstance(_get(table, "listen"), list)
-        for index, endpoint in enumerate(getattr(listener, "listen", ())):
-            if endpoint is None:  # it is wrong
-                continue
-            where = at / index if in_a_list else at
-            self.addresses.append((where, endpoint))
-            self.check_kind(endpoint, where)
-            self.check_directory(endpoint, where)
+        for endpoint, where in self.endpoints(listener, table, place):
             self.check_tls(endpoint, tls, where)
             if getattr(listener, "proxy", None) is not None and not endpoint.known:
                 problem = f"tcpd can't read a PROXY header on {endpoint.kind!r} endpoints"
@@ -224,6 +225,37 @@ class _Loader:
         if listener is None or len(self.problems) > found:
             return None
         return dataclasses.replace(listener, factory=factory, base=(place / "handler").directory)
+
+    def endpoints(
+        self, config: object, table: object, place: Place
+    ) -> Iterator[tuple[ServerEndpoint, Place]]:
+        """Give the endpoints in `listen` and their places, each checked but for its TLS."""
+        at = place / "listen"
+        in_a_list = isinstance(_get(table, "listen"), list)
+        for index, endpoint in enumerate(getattr(config, "listen", ())):
+            if endpoint is None:  # it is wrong
+                continue
+            where = at / index if in_a_list else at
+            self.addresses.append((where, endpoint))
+            self.check_kind(endpoint, where)
+            self.check_directory(endpoint, where)
+            yield endpoint, where
+
+    def admin(self, table: object, place: Place) -> AdminConfig | None:
+        """Return the admin side, or None with its problems noted."""
+        found = len(self.problems)
+        admin = build_partly(AdminConfig, table, place, self.problems)
+        guarded = "token_file" in table if isinstance(table, Mapping) else True
+        for endpoint, where in self.endpoints(admin, table, place):
+            self.check_tls(endpoint, None, where)
+            self.problems += address_problems(endpoint, where, guarded=guarded)
+        token = None
+        token_file = getattr(admin, "token_file", None)
+        if token_file is not None:
+            token = read_token(token_file, place / "token_file", self.problems)
+        if admin is None or len(self.problems) > found:
+            return None
+        return dataclasses.replace(admin, listen=with_safe_modes(admin.listen), token=token)
 
     def connector(self, table: object, place: Place) -> ConnectorConfig | None:
         """Return a connector, or None with its problems noted."""

@@ -24,6 +24,8 @@ from tcpd.sinks.settings import SinkConfig
 from tcpd.units import Seconds
 
 DEFAULT_HANDLER = "echo"
+ADMIN = "admin"
+"""The name under which the admin side listens, which no listener or connector can have."""
 FIRST_PAUSE = Seconds(1.0)
 LONGEST_PAUSE = Seconds(60.0)
 DRAIN = Seconds(30.0)
@@ -216,6 +218,20 @@ class StopConfig:
     """How long open sessions may take to finish before they are cut; `off` closes them at once."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminConfig:
+    """The admin side: the status page, the HTTP API behind it, and metrics."""
+
+    listen: Annotated[tuple[ServerEndpoint, ...], OneOrMore()]
+    """Where: one or more of Twisted's endpoint strings."""
+    token_file: Path | None = None
+    """A file with the token that lets its bearer do anything; without it, only UNIX sockets do."""
+    hosts: tuple[HostName, ...] = ()
+    """Further names that browsers may know it by."""
+    token: str | None = field(default=None, compare=False, repr=False, metadata=NO_KEY)
+    """The token in that file."""
+
+
 LogLevel = Literal["debug", "info", "warn", "error", "critical"]
 
 
@@ -247,3 +263,5 @@ class Config:
     """How it stops."""
     sinks: Mapping[str, SinkConfig] = field(default_factory=dict)
     """Where records of events are written, by name."""
+    admin: AdminConfig | None = None
+    """The admin side; none without it."""

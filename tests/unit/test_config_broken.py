@@ -31,7 +31,7 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     ),
     "an unknown key at the top": (
         'zzz = 1\n[listeners.a]\nlisten = "tcp:1"\n',
-        ["x.toml:1: zzz: unknown key; known here: listeners, connectors, log, stop, sinks"],
+        ["x.toml:1: zzz: unknown key; known here: listeners, connectors, log, stop, sinks, admin"],
     ),
     "listeners is no table": (
         'listeners = "tcp:1"\n',

@@ -15,6 +15,7 @@ from tcpd.admission.deadlines import ConnectorDeadlines, Deadlines
 from tcpd.admission.rules import Access, Limits, Proxies
 from tcpd.config.load import build_config, load
 from tcpd.config.schema import (
+    AdminConfig,
     ClientTLSConfig,
     ConnectorConfig,
     ListenerConfig,
@@ -48,6 +49,7 @@ SECTIONS = {
     "`[connectors.NAME.tls]`": ClientTLSConfig,
     "`[stop]`: how it stops": StopConfig,
     "`[log]`": LogConfig,
+    "`[admin]`: watching and steering it": AdminConfig,
     "`[sinks.NAME]`: writing events down": SinkConfig,
     "`[sinks.NAME.retry]`": Retry,
 }
@@ -98,6 +100,7 @@ def read_as(cls: type[Any], key: str, value: Any) -> Any:
 def test_every_example_loads(text: str, tmp_path: Path) -> None:
     for name in re.findall(r'"([a-z.-]+\.(?:pem|key))"', text):
         pem.write(tmp_path / name)
+    (tmp_path / "admin.token").write_text("0123456789abcdef")
     (tmp_path / "tcpd.toml").write_text(text, "utf-8")
     config = load(tmp_path / "tcpd.toml", build_handler, build_sink=build_sink)
     assert config.listeners or config.connectors

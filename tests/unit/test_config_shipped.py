@@ -11,7 +11,14 @@ from helpers import pem
 
 from tcpd.admission.rules import Access, Limits
 from tcpd.config.load import load
-from tcpd.config.schema import ClientTLSConfig, Config, LogConfig, Reconnect, ServerTLSConfig
+from tcpd.config.schema import (
+    AdminConfig,
+    ClientTLSConfig,
+    Config,
+    LogConfig,
+    Reconnect,
+    ServerTLSConfig,
+)
 from tcpd.fields import keys_of
 from tcpd.registry import build_handler
 from tcpd.sink_registry import build_sink
@@ -32,6 +39,7 @@ def everything(tmp_path: Path) -> Config:
     (tmp_path / "tcpd.toml").write_text(uncommented(), "utf-8")
     for name in re.findall(r'"([a-z]+\.(?:pem|key))"', uncommented()):
         pem.write(tmp_path / name)
+    (tmp_path / "admin.token").write_text("0123456789abcdef\n")
     return load(tmp_path / "tcpd.toml", build_handler, build_sink=build_sink)
 
 
@@ -66,12 +74,15 @@ def test_what_it_shows_as_a_default_is_the_default(everything: Config, tmp_path:
     assert events.sink.path == tmp_path / "events.jsonl"
     assert replace(echo.limits, rate="off", burst=None) == Limits()
     assert echo.access == Access()
+    assert everything.admin is not None
+    assert everything.admin.token == "0123456789abcdef"
 
 
 def test_it_shows_every_setting_there_is() -> None:
     shown: Any = tomllib.loads(uncommented())
     assert shown.keys() == keys_of(Config).keys()
     assert shown["log"].keys() == keys_of(LogConfig).keys()
+    assert shown["admin"].keys() == keys_of(AdminConfig).keys()
     assert shown["sinks"]["events"].keys() == keys_of(SinkConfig).keys()
     echo, uplink = shown["listeners"]["echo"], shown["connectors"]["uplink"]
     assert echo.keys() == {"listen", "handler", "options", "tls", "limits", "access"}
