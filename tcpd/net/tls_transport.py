@@ -73,6 +73,8 @@ class TLSTransport(StreamTransport):
     _deadline_call: Any = None
     _read_waits = False
     _write_waits = False
+    # Whether our close_notify waits for the kernel, and with it the end of the session.
+    _leaving = False
     # What reads a record, once the handshake is done: OpenSSL itself, with nothing of ours between.
     _read_record: Callable[[int], bytes]
 
@@ -236,8 +238,14 @@ class TLSTransport(StreamTransport):
             super().readConnectionLost(reason)
 
     def _postLoseConnection(self) -> BaseException | None:
-        sock = self.socket
-        if not (sock.push_alert() if self._writeDisconnected else sock.farewell()):
+        if self._writeDisconnected and not self._leaving:
+            said = self.socket.push_alert()
+        else:
+            said = self.socket.farewell()
+        if not said:
+            if not self._writeDisconnected:
+                # What is written while it waits could only come after it, where nothing may come.
+                self._leaving = self._writeDisconnected = True
             self.startWriting()
             return None
         return super()._postLoseConnection()

@@ -475,6 +475,14 @@ ABORT, LOSE, LOSE_WRITE, PAUSE, RAISE = (
         ("later", [LOSE, ("unproduce",)]),
     ]
 )
+# Failed over TLS: it wrote while the close_notify waited.
+@found(
+    [
+        *(("send", 1), ("later", [("sequence", 30_000)]), ("later", [("write", 100_000)])),
+        *(("turn",), ("later", [("write", 1)])),
+    ],
+    data=[LOSE],
+)
 # Saw a reset in place of the end, for what it sent wasn't read.
 @found([("send", 1), ("later", [("write", 10), LOSE]), ("turn",), ("send", 1)])
 def any_session(world, log, play):
