@@ -260,8 +260,12 @@ def _parse(cls: type[E], value: object, kinds: Mapping[str, Kind]) -> E:
 
 def _no_kind(text: str, server: bool) -> str:
     """Return what is wrong with a string that begins with no kind: a bare port or address."""
+    if not text:
+        return "it is empty"
+    if not text.isprintable() or len(text) > 100:  # nothing to repeat in a hint
+        return "it doesn't begin with a kind such as 'tcp:'"
     if not server:
-        return f"it doesn't begin with a kind; write 'tcp:{text}'" if text else "it is empty"
+        return f"it doesn't begin with a kind; write 'tcp:{text}'"
     if text.isascii() and text.isdigit():
         return f"it doesn't begin with a kind; write 'tcp:{text}'"
     host, _, port = text.rpartition(":")
@@ -269,7 +273,7 @@ def _no_kind(text: str, server: bool) -> str:
     try:
         kind = "tcp6" if ipaddress.ip_address(host).version == 6 else "tcp"
     except ValueError:
-        return "it doesn't begin with a kind such as 'tcp:'" if text else "it is empty"
+        return "it doesn't begin with a kind such as 'tcp:'"
     return f"it doesn't begin with a kind; write '{kind}:{port}:interface={quote(host)}'"
 
 

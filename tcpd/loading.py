@@ -24,6 +24,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from tcpd.errors import TcpdError, did_you_mean
+from tcpd.escape import escape_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,7 @@ class Loader:
         """Return the error for a name that nothing bears; `known` are those that something does."""
         hint = did_you_mean(name, known)
         if name.endswith(".py"):
-            problem = f"which class in it? write '{name}:Class'"
+            problem = f"which class in it? write '{escape_text(name, limit=100)}:Class'"
             return self.error(f"no {self.kind} {name!r}; {problem}")
         others = f"known are {', '.join(known)}; 'module:Class' and 'file.py:Class' work too"
         return self.error(f"no {self.kind} {name!r}; {hint + ' ' if hint else ''}{others}")

@@ -44,8 +44,8 @@ class InheritedSockets:
     def from_environment(cls, environ: Mapping[str, str], pid: int) -> InheritedSockets:
         """Return what the environment says was passed to the process `pid`."""
         count = environ.get("LISTEN_FDS", "")
-        if environ.get("LISTEN_PID") != str(pid) or not count.isdecimal():
-            return cls()
+        if environ.get("LISTEN_PID") != str(pid) or not count.isdecimal() or len(count) > 4:
+            return cls()  # nobody passes ten thousand, and a list of so many is made below
         named = environ.get("LISTEN_FDNAMES")
         names = named.split(":") if named is not None else []
         missing = int(count) - len(names)

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tcpd.errors import TcpdError, did_you_mean
+from tcpd.escape import escape_text
 
 _KEYS = {
     "tcp": ("host", "port", "timeout", "bindAddress"),
@@ -90,7 +91,8 @@ def _host_and_port(word: str) -> Target:
         return Target(host=_host(f"[{address}]"), port=_port(port[1:]))
     host, colon, port = word.rpartition(":")
     if not colon:
-        raise UsageError(f"{word!r} has no port; write {word} PORT or {word}:PORT")
+        shown = escape_text(word, limit=100)
+        raise UsageError(f"{word!r} has no port; write {shown} PORT or {shown}:PORT")
     if ":" in host:
         kind = host.partition(":")[0]
         if not _is_ipv6(host) and not _is_ipv6(word):
