@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal, Protocol
 
+from tcpd.capture.captures import Captures
 from tcpd.config.schema import Config
 from tcpd.connector import Connector
 from tcpd.events import Bus
@@ -28,6 +29,7 @@ class House(Protocol):
         listeners: by name.
         connectors: by name.
         sinks: what writes events down.
+        captures: what writes sessions' bytes down.
         log_switch: the log, if it is ours.
         tallies: what has come and gone.
         vitals: how the process fares.
@@ -38,6 +40,7 @@ class House(Protocol):
     listeners: dict[str, Listener]
     connectors: dict[str, Connector]
     sinks: Sinks
+    captures: Captures
     log_switch: LogSwitch | None
     tallies: Tallies
     vitals: Vitals

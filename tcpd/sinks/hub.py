@@ -13,6 +13,7 @@ import itertools
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from operator import attrgetter
@@ -56,6 +57,8 @@ class Sinks:
         self._runners: dict[str, Runner] = {}
         self._ending: list[Runner] = []
         self._troubles: dict[Runner, Trouble] = {}
+        # What those have come to that have ended while others took their place.
+        self._past: dict[str, SinkTotals] = {}
         self._unsubscribe: list[Callable[[], None]] = []
         self._started = False
         self._look = LoopingCall(self.look)
@@ -103,6 +106,13 @@ class Sinks:
         """Return how each sink is doing, those that are about to end included."""
         return [runner.status() for runner in (*self._runners.values(), *self._ending)]
 
+    def totals(self) -> dict[str, SinkTotals]:
+        """Return what the sinks of each name have come to since tcpd began."""
+        totals = dict(self._past)
+        for each in self.status():
+            totals[each.name] = totals.get(each.name, SinkTotals()).plus(each)
+        return totals
+
     def look(self) -> None:
         """Log what is to be said of sinks in trouble, and let go of those that have ended."""
         now = self._clock.seconds()
@@ -110,6 +120,8 @@ class Sinks:
             trouble.look(now)
         for runner in [each for each in self._ending if each.is_over()]:
             self._ending.remove(runner)
+            past = self._past.get(runner.name, SinkTotals())
+            self._past[runner.name] = past.plus(runner.status())
             self._troubles.pop(runner).say_end()
         self._look_or_not()
 
@@ -168,6 +180,23 @@ class Sinks:
             self._bus.subscribe(cls, _subscriber(cls, take))
             for cls in _wanted(each.config for each in runners.values())
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class SinkTotals:
+    """What the sinks of one name have come to; it never gets less, whatever a reload changes."""
+
+    written: int = 0
+    lost: int = 0
+    failures: int = 0
+
+    def plus(self, status: SinkStatus) -> SinkTotals:
+        """Return these with what one more sink has come to."""
+        return SinkTotals(
+            self.written + status.written,
+            self.lost + status.lost,
+            self.failures + status.failures,
+        )
 
 
 class Change:
