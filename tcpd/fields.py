@@ -18,7 +18,7 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from tcpd.errors import ConfigError, ConfigErrors, FieldError, did_you_mean, nearest
@@ -119,7 +119,7 @@ def build_partly(
 
 
 @functools.lru_cache(maxsize=256)  # a file of a hundred listeners asks a hundred times
-def _hints_of(cls: Any) -> dict[str, Any]:
+def _hints_of(cls: Hashable) -> dict[str, Any]:
     return typing.get_type_hints(cls, include_extras=True)
 
 
@@ -128,7 +128,7 @@ def _values(
 ) -> dict[str, Any]:
     """Return the fields that a table gives; a wrong one is None, or what is known of it."""
     keys = keys_of(cls)
-    hints = _hints_of(cls)
+    hints = _hints_of(typing.cast("Hashable", cls))
     values: dict[str, Any] = {}
     for key, value in table.items():
         field = keys.get(key)
