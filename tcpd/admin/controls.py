@@ -145,7 +145,7 @@ class Controls:
         log = replace(house.config.log, level=known)
         switch.switch(switch.output, log.format, log.file, log.level)
         house.configured(replace(house.config, log=log))
-        self.log.warn("the log level is {level} now", level=level)
+        self.log.warn("the log level is {now} now", now=level)
 
 
 def _heed_nothing(left: int, seconds: float) -> None:

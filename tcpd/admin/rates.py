@@ -46,9 +46,8 @@ class Rates:
         self._until = 0.0
         self._call: Any = None
         self._sampling: Deferred[None] | None = None
-        self._taken = 0.0
+        self._taken: float | None = None
         self._before: dict[int, tuple[int, int]] = {}
-        self._seconds = 0.0
         self._rates: dict[int, Rate] = {}
         self._totals: dict[str, tuple[int, int]] = {}
         self._history: dict[str, deque[Rate]] = {}
@@ -107,8 +106,8 @@ class Rates:
 
     async def _take_one(self) -> None:
         now = self._house.reactor.seconds()
-        seconds, before = now - self._taken, self._before
-        first = not self._taken
+        seconds = 0.0 if self._taken is None else now - self._taken
+        before = self._before
         after: dict[int, tuple[int, int]] = {}
         rates: dict[int, Rate] = {}
         still = Rate(0.0, 0.0)
@@ -119,7 +118,7 @@ class Rates:
             was = before.get(number)
             if was == both:
                 rates[number] = still
-            elif was is not None:
+            elif was is not None and seconds > 0:
                 rates[number] = Rate(
                     (received - was[0]) / seconds,
                     (sent - was[1]) / seconds,
@@ -130,7 +129,7 @@ class Rates:
         for (name, _), figures in census.figures.items():
             came, went = totals.get(name, (0, 0))
             totals[name] = (came + figures.bytes_in, went + figures.bytes_out)
-        if not first and seconds > 0:
+        if seconds > 0:
             for name, (came, went) in totals.items():
                 was = self._totals.get(name, (came, went))
                 rate = Rate((came - was[0]) / seconds, (went - was[1]) / seconds)
@@ -140,5 +139,5 @@ class Rates:
         self._taken, self._before, self._rates, self._totals = now, after, rates, totals
 
     def _forget(self) -> None:
-        self._taken = 0.0
+        self._taken = None
         self._before, self._rates, self._totals, self._history = {}, {}, {}, {}

@@ -1,6 +1,18 @@
 """Coroutines under a reactor that a test turns by hand."""
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from tcpd.admin import turns
+
+# Of the hand reactor, what is to be called at once is called before it looks at its sockets.
+A_TURN = 0.001
+
+
+def take_turns_at_everything(monkeypatch):
+    """Have long work give the loop to others after each lot, for `A_TURN` seconds."""
+    monkeypatch.setattr(turns, "TURN", -1)
+    monkeypatch.setattr(turns, "deferLater", lambda reactor, _: deferLater(reactor, A_TURN))
 
 
 def done(reactor, coroutine, turns=1000):
@@ -11,6 +23,7 @@ def done(reactor, coroutine, turns=1000):
         if results:
             break
         reactor.turn()
+        reactor.advance(A_TURN)
     (result,) = results
     if hasattr(result, "raiseException"):
         result.raiseException()

@@ -4,11 +4,11 @@ import re
 import time
 
 import pytest
-from helpers.hand import done
+from helpers.hand import A_TURN, done, take_turns_at_everything
 from helpers.reload_house import House
 from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.defer import Deferred
 
-from tcpd.admin import turns
 from tcpd.admin.metric_table import METRICS
 from tcpd.admin.metrics import CONTENT_TYPE, exposition
 
@@ -154,22 +154,23 @@ def test_every_metric_of_the_table_is_given_with_its_labels_and_no_other(house) 
 
 
 def test_sessions_that_end_amid_a_scrape_are_counted_once(house, monkeypatch) -> None:
-    monkeypatch.setattr(turns, "TURN", -1)  # each lot is a turn
+    take_turns_at_everything(monkeypatch)
     monkeypatch.setattr("tcpd.admin.turns.Turns.lots", lots_of_one)
     house.start(ONE)
     clients = [house.connect(port_of(house)) for _ in range(5)]
     for client in clients:
         house.talk(client, b"1234567890")
-    body = None
-    results = []
-    from twisted.internet.defer import Deferred
+    results, ended = [], []
 
     scraping = Deferred.fromCoroutine(exposition(house.daemon))
     scraping.addCallback(results.append)
     while not results:
         if clients:
             clients.pop().close()
-        house.reactor.turn()
+        house.reactor.turn(3)
+        ended.append(house.daemon.tallies.of("a").of("echo").total)
+        house.reactor.advance(A_TURN)
+    assert len(set(ended)) > 3  # some ended before they were looked at, and some after
     body = results[0][0].decode()
     assert 'tcpd_received_bytes_total{handler="echo",listener="a"} 50.0' in body
     assert 'tcpd_sessions_total{handler="echo",listener="a"} 5.0' in body
