@@ -21,6 +21,7 @@ from tcpd import __version__
 from tcpd.admin.house import State
 from tcpd.admission.sweep import Sweep
 from tcpd.assembly import lists_in_vain, make_connector, make_listener
+from tcpd.capture.captures import Captures
 from tcpd.config.schema import Config, ConnectorConfig, ListenerConfig
 from tcpd.connector import Connector
 from tcpd.errors import StartError, TcpdError
@@ -30,6 +31,7 @@ from tcpd.pid_file import PidFile
 from tcpd.reload.reloader import Reloader
 from tcpd.sd_notify import ServiceManager
 from tcpd.serving import Serving
+from tcpd.session import Session
 from tcpd.signals import Signals
 from tcpd.sinks.access_log import AccessLog
 from tcpd.sinks.hub import Sinks
@@ -62,6 +64,7 @@ class Daemon(MultiService):
         listeners: by name.
         connectors: by name.
         sinks: what writes the events down.
+        captures: what writes sessions' bytes down.
         tallies: what has come and gone, over all reloads.
         vitals: how the process fares.
 
@@ -99,6 +102,7 @@ class Daemon(MultiService):
         self.tallies = Tallies()
         self.vitals = Vitals(self.bus, reactor)
         self.sinks = Sinks(self.bus, reactor, config.sinks)
+        self.captures = Captures(self.bus, reactor, self._sessions_of)
         # Who reloads may no longer do what was done before the privileges were given up.
         self._user = os.geteuid()
         self._is_ready = False
@@ -151,6 +155,7 @@ class Daemon(MultiService):
         self.vitals.start()
         self.sinks.start()
         # After the reactor has dropped the last sessions, which are to be written down too.
+        self.reactor.addSystemEventTrigger("after", "shutdown", self.captures.finish)
         self.reactor.addSystemEventTrigger("after", "shutdown", self.sinks.finish)
         for note in self._notes:
             self.log.warn("{note}", note=note)
@@ -226,6 +231,12 @@ class Daemon(MultiService):
             yield connector.serving
         yield from self._departing
 
+    def _sessions_of(self, name: str) -> Iterator[Session]:
+        for serving in self.servings():
+            if serving.origin.name == name:
+                for _, sessions in serving.lots():
+                    yield from tuple(sessions)
+
     # -- signals -----------------------------------------------------------------------------
 
     def _answers(self) -> dict[signal.Signals, Callable[[], object]]:
@@ -256,6 +267,7 @@ class Daemon(MultiService):
 
     def _reopen_ours(self) -> None:
         self.sinks.reopen()
+        self.captures.reopen()
         if self.log_switch is not None:
             try:
                 self.log_switch.reopen()
@@ -295,6 +307,8 @@ class Daemon(MultiService):
             for note in set(lists_in_vain(config)) - set(lists_in_vain(self.config)):
                 self.log.warn("{note}", note=note)
         self.config = config
+        wanted = {name: each.capture for name, each in config.listeners.items() if each.capture}
+        self.captures.configure(wanted, config.capture)
         if self._access_log is not None:
             self.bus.at_ends.remove(self._access_log)
             self._access_log = None

@@ -254,6 +254,7 @@ class Bus:
     """Carries each event to those who subscribed to its class.
 
     Attributes:
+        at_begins: called with each session that begins, before its handler hears of it.
         at_ends: called with each session that has ended, before its `SessionClosed` is made, for
             who can do without one: it is a part of what a short session costs.
     """
@@ -261,6 +262,7 @@ class Bus:
     log = Logger()
 
     def __init__(self) -> None:
+        self.at_begins: list[Callable[[Any], object]] = []
         self.at_ends: list[Callable[[Any], object]] = []
         self._subscriptions: dict[type[Event], tuple[_Subscription, ...]] = {}
 
@@ -284,6 +286,14 @@ class Bus:
     def wants(self, kind: type[Event]) -> bool:
         """Return whether anybody listens for events of this class."""
         return bool(self._subscriptions.get(kind))
+
+    def session_began(self, session: Any) -> None:
+        """Tell `at_begins` of a session that begins."""
+        for heed in self.at_begins:
+            try:
+                heed(session)
+            except Exception:
+                self.log.failure("what heeds the beginnings of sessions failed")
 
     def session_ended(self, session: Any) -> None:
         """Tell `at_ends` of a session that has just ended."""

@@ -201,8 +201,11 @@ class Session:
     def begin(self) -> None:
         """Say that the session has begun."""
         self.origin.sessions[self.number] = self
-        if self.origin.bus.wants(SessionOpened):
-            self.origin.bus.emit(SessionOpened(identity=self.identity))
+        bus = self.origin.bus
+        if bus.at_begins:
+            bus.session_began(self)
+        if bus.wants(SessionOpened):
+            bus.emit(SessionOpened(identity=self.identity))
 
     def addresses_changed(self) -> None:
         """Take the addresses anew: only now has a proxy told the true ones."""

@@ -32,7 +32,10 @@ ROWS: list[list[set[str]]] = [
     [{"session"}],
     [{"framing"}],
     [{"interfaces"}],
-    [{"handlers"}, {"net"}, {"sinks"}, {"admission"}, {"relay"}, {"sd_listen"}, {"handler_life"}],
+    [
+        *({"handlers"}, {"net"}, {"sinks"}, {"capture"}, {"admission"}),
+        *({"relay"}, {"sd_listen"}, {"handler_life"}),
+    ],
     [{"registry"}, {"sink_registry"}],
     [{"config"}],
     [{"serving"}],

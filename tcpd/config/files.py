@@ -5,11 +5,13 @@ They are read where they are checked, so that each mistake has the line of the f
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tcpd.capture.settings import CaptureConfig, file_name
 from tcpd.config.schema import ClientTLSConfig, LogConfig, ServerTLSConfig
 from tcpd.endpoint import TLSArguments
 from tcpd.errors import ConfigError, TcpdError
@@ -61,6 +63,49 @@ def log_problems(log: LogConfig, place: Place) -> Iterator[ConfigError]:
         yield at.error(f"{shown} is a directory, not a file")
     elif not path.parent.is_dir():
         yield at.error(f"there is no directory {escape_text(str(path.parent))}", "make it first")
+
+
+def capture_problems(capture: CaptureConfig, name: object, place: Place) -> Iterator[ConfigError]:
+    """Give what is wrong with where a capture is written to.
+
+    Args:
+        capture: the table, as far as it is right: anything in it may be missing.
+        name: the listener's name, which its file has.
+        place: where the table stands.
+    """
+    path = getattr(capture, "path", None)
+    if path is None:
+        return
+    problems = list(directory_problems(path, place / "path"))
+    yield from problems
+    if problems or capture.files != "listener":
+        return
+    file = path / file_name(str(name), capture.format)
+    try:
+        mode = file.lstat().st_mode
+    except OSError:
+        return  # there is none yet
+    shown = escape_text(str(file))
+    if stat.S_ISLNK(mode):
+        problem = f"{shown} is a symbolic link, which is never followed"
+        yield (place / "path").error(problem, "remove it")
+    elif not stat.S_ISREG(mode):
+        yield (place / "path").error(f"{shown} isn't a regular file", "remove it")
+
+
+def directory_problems(path: Path, place: Place) -> Iterator[ConfigError]:
+    """Give what is wrong with a directory for files that we make; its name stands at `place`."""
+    shown = escape_text(str(path))
+    if path.is_symlink():
+        yield place.error(f"{shown} is a symbolic link", "name its target")
+    elif not path.exists():
+        yield place.error(f"there is no directory {shown}", "make it first")
+    elif not path.is_dir():
+        yield place.error(
+            f"{shown} isn't a directory", "name one; the files get names of their own"
+        )
+    elif not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
+        yield place.error(f"files can't be made in {shown}: permission denied")
 
 
 def _pair_problems(tls: Any, place: Place) -> Iterator[ConfigError]:

@@ -16,8 +16,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from tcpd.capture.settings import LiveCaptureConfig
 from tcpd.config.admin import address_problems, read_token, with_safe_modes
-from tcpd.config.files import argument_problems, log_problems, tls_problems
+from tcpd.config.files import (
+    argument_problems,
+    capture_problems,
+    directory_problems,
+    log_problems,
+    tls_problems,
+)
 from tcpd.config.schema import (
     ADMIN,
     DEFAULT_HANDLER,
@@ -157,6 +164,10 @@ class _Loader:
             self.problems += log_problems(log, at)
         at = self.root / "stop"
         stop = build_partly(StopConfig, table.get("stop", {}), at, self.problems)
+        at = self.root / "capture"
+        capture = build_partly(LiveCaptureConfig, table.get("capture", {}), at, self.problems)
+        if capture is not None and capture.path is not None:
+            self.problems += directory_problems(capture.path, at / "path")
         admin = self.admin(table["admin"], self.root / "admin") if "admin" in table else None
         for section, names in (("listeners", listeners), ("connectors", connectors)):
             if ADMIN in names:
@@ -180,6 +191,7 @@ class _Loader:
             stop=stop or StopConfig(),
             sinks={name: each for name, each in sinks.items() if each},
             admin=admin,
+            capture=capture or LiveCaptureConfig(),
         )
 
     def section(
@@ -222,6 +234,9 @@ class _Loader:
                 self.problems.append((place / "proxy").error(problem, "leave the table out"))
         if tls is not None:
             self.problems += tls_problems(tls, place / "tls")
+        capture = getattr(listener, "capture", None)
+        if capture is not None:
+            self.problems += capture_problems(capture, place.path[-1], place / "capture")
         if listener is None or len(self.problems) > found:
             return None
         return dataclasses.replace(listener, factory=factory, base=(place / "handler").directory)

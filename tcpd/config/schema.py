@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 from tcpd.admission.deadlines import ConnectorDeadlines, Deadlines
 from tcpd.admission.rules import Access, Limits, Proxies
+from tcpd.capture.settings import CaptureConfig, LiveCaptureConfig
 from tcpd.endpoint import ClientEndpoint, ServerEndpoint
 from tcpd.errors import FieldError, raise_all
 from tcpd.fields import NO_KEY, OneOrMore, Range
@@ -148,6 +149,8 @@ class ListenerConfig:
     """That connections come through proxies; from the clients themselves without it."""
     deadlines: Deadlines = field(default_factory=Deadlines)
     """How long its connections may take for what."""
+    capture: CaptureConfig | None = None
+    """That its sessions' bytes are written to files; they aren't without it."""
     factory: Any = field(default=None, compare=False, repr=False, metadata=NO_KEY)
     """The handler, made of its options: the factory that serves connections."""
     base: Path | None = field(default=None, compare=False, repr=False, metadata=NO_KEY)
@@ -265,3 +268,5 @@ class Config:
     """Where records of events are written, by name."""
     admin: AdminConfig | None = None
     """The admin side; none without it."""
+    capture: LiveCaptureConfig = field(default_factory=LiveCaptureConfig)
+    """The captures that are started while it runs."""

@@ -229,6 +229,21 @@ class StreamTransport(HotPath):
 
     # -- half-close --------------------------------------------------------------------------
 
+    @property
+    def peer_finished(self) -> bool:
+        """Whether the peer has said that it sends no more."""
+        return self._peer_finished
+
+    @property
+    def write_finished(self) -> bool:
+        """Whether we have said that we send no more."""
+        return self._write_shut_down
+
+    @property
+    def was_reset(self) -> bool:
+        """Whether we have broken the connection off, so that the peer sees a reset."""
+        return self._reset
+
     def loseWriteConnection(self) -> None:
         """Send what is queued, then no more; of a session that is over, nothing."""
         # Once: to ask whether such a socket is writable makes epoll say that it is gone, when the

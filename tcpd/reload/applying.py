@@ -24,7 +24,7 @@ from tcpd.reload.house import House
 from tcpd.reload.listeners import ListenersChange
 
 # Of a listener, what doesn't concern the terms of its sessions.
-_NO_TERMS = frozenset(("listen", "tls"))
+_NO_TERMS = frozenset(("listen", "tls", "capture"))
 
 Served = TypeVar("Served", ListenerConfig, ConnectorConfig)
 Service = TypeVar("Service", Listener, Connector)
@@ -77,6 +77,10 @@ def apply(house: House, read: Callable[[], Config]) -> list[str]:
         *_connectors_in_words(old, new, outside.replaced),
         *_sinks_in_words(old, new),
         *(keys_in_words([path]) for path in changed_keys({"log": old.log}, {"log": new.log})),
+        *(
+            keys_in_words([path])
+            for path in changed_keys({"capture": old.capture}, {"capture": new.capture})
+        ),
     ]
     sinks = house.sinks.prepare(new.sinks)
     with ExitStack() as finally_:

@@ -31,7 +31,12 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     ),
     "an unknown key at the top": (
         'zzz = 1\n[listeners.a]\nlisten = "tcp:1"\n',
-        ["x.toml:1: zzz: unknown key; known here: listeners, connectors, log, stop, sinks, admin"],
+        [
+            (
+                "x.toml:1: zzz: unknown key; known here: listeners, connectors, log, stop, sinks,"
+                " admin, capture"
+            )
+        ],
     ),
     "listeners is no table": (
         'listeners = "tcp:1"\n',
@@ -73,8 +78,8 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         '[listeners.a]\nlisten = "tcp:1"\nxyzzy = "echo"\n',
         [
             (
-                "x.toml:3: listeners.a.xyzzy: unknown key; known here: access, deadlines, handler,"
-                " limits, listen, options, proxy, tls"
+                "x.toml:3: listeners.a.xyzzy: unknown key; known here: access, capture, deadlines,"
+                " handler, limits, listen, options, proxy, tls"
             )
         ],
     ),

@@ -10,6 +10,7 @@ import pytest
 from helpers import pem
 
 from tcpd.admission.rules import Access, Limits
+from tcpd.capture.settings import CaptureConfig, LiveCaptureConfig
 from tcpd.config.load import load
 from tcpd.config.schema import (
     AdminConfig,
@@ -39,6 +40,7 @@ def everything(tmp_path: Path) -> Config:
     (tmp_path / "tcpd.toml").write_text(uncommented(), "utf-8")
     for name in re.findall(r'"([a-z]+\.(?:pem|key))"', uncommented()):
         pem.write(tmp_path / name)
+    (tmp_path / "capture").mkdir()
     (tmp_path / "admin.token").write_text("0123456789abcdef\n")
     return load(tmp_path / "tcpd.toml", build_handler, build_sink=build_sink)
 
@@ -74,6 +76,9 @@ def test_what_it_shows_as_a_default_is_the_default(everything: Config, tmp_path:
     assert events.sink.path == tmp_path / "events.jsonl"
     assert replace(echo.limits, rate="off", burst=None) == Limits()
     assert echo.access == Access()
+    captures = tmp_path / "capture"
+    assert echo.capture == CaptureConfig(path=captures)
+    assert everything.capture == LiveCaptureConfig(path=captures)
     assert everything.admin is not None
     assert everything.admin.token == "0123456789abcdef"
 
@@ -85,7 +90,8 @@ def test_it_shows_every_setting_there_is() -> None:
     assert shown["admin"].keys() == keys_of(AdminConfig).keys()
     assert shown["sinks"]["events"].keys() == keys_of(SinkConfig).keys()
     echo, uplink = shown["listeners"]["echo"], shown["connectors"]["uplink"]
-    assert echo.keys() == {"listen", "handler", "options", "tls", "limits", "access"}
+    assert echo.keys() == {"listen", "handler", "options", "tls", "limits", "access", "capture"}
+    assert shown["capture"].keys() == keys_of(LiveCaptureConfig).keys()
     assert echo["limits"].keys() == keys_of(Limits).keys()
     assert echo["access"].keys() == keys_of(Access).keys()
     assert uplink.keys() == {"connect", "handler", "options", "tls", "reconnect"}

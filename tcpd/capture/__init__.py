@@ -1,0 +1,1 @@
+"""Copies of sessions' bytes in files: packets for Wireshark, or text."""
