@@ -44,6 +44,7 @@ ROWS: list[list[set[str]]] = [
     [{"reload"}, {"admin"}],
     [{"daemon"}],
     [{"tap"}],
+    [{"ctl"}],
 ]
 # Who may ask for the one global reactor, and only in a function.
 MAY_DEFAULT_THE_REACTOR = {"tcpd.tap", "tcpd.client.main"}  # each is what a command starts

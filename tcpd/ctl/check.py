@@ -1,0 +1,37 @@
+"""`tcpdctl check FILE`: what `twistd tcpd --config FILE --check-config` does, in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from argparse import Namespace
+
+from tcpd.ctl.commands import say_json
+from tcpd.ctl.ending import FAILED, OK
+
+
+def check(given: Namespace) -> int:
+    """Check a configuration; prints ok, or all that is wrong on standard error."""
+    out, err = io.StringIO(), io.StringIO()
+    quiet = contextlib.ExitStack()
+    if given.json:
+        quiet.enter_context(contextlib.redirect_stdout(out))
+        quiet.enter_context(contextlib.redirect_stderr(err))
+    with quiet:
+        status = _check(str(given.file))
+    if given.json:
+        errors = [line for line in err.getvalue().splitlines() if line]
+        answer = {"ok": True} if status == OK else {"ok": False, "errors": errors}
+        say_json(answer)
+    return status
+
+
+def _check(path: str) -> int:
+    from tcpd.tap import Options
+
+    try:
+        # --config=..., so that a path may begin with a dash.
+        Options().parseOptions([f"--config={path}", "--check-config"])
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else FAILED
+    raise RuntimeError("--check-config ends the process")

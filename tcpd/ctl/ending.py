@@ -1,0 +1,44 @@
+"""How tcpdctl ends: the exit statuses that scripts can rely on, and the error that carries one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tcpd.errors import TcpdError
+
+OK = 0
+FAILED = 1
+USAGE = 2
+UNREACHABLE = 3
+UNKNOWN = 4
+BAD_CONFIG = 78  # EX_CONFIG of sysexits(3), as twistd tcpd has it
+
+STATUSES = {
+    OK: "done",
+    FAILED: "the daemon refused, or it failed",
+    USAGE: "a wrong command line",
+    UNREACHABLE: "no daemon could be reached",
+    UNKNOWN: "there is no such session or listener",
+    BAD_CONFIG: "the configuration is wrong (check, reload)",
+}
+
+
+class CtlError(TcpdError):
+    """What ends a command.
+
+    Args:
+        status: the exit status.
+        problem: what is wrong; anything a peer may have said in it is escaped when it's shown.
+        hint: what would be right, or nothing.
+        answer: what the daemon answered, if it was JSON.
+    """
+
+    def __init__(self, status: int, problem: str, hint: str = "", answer: Any = None) -> None:
+        super().__init__(status, problem, hint)
+        self.status = status
+        self.problem = problem
+        self.hint = hint
+        self.answer = answer
+
+    def __str__(self) -> str:
+        return f"{self.problem}; {self.hint}" if self.hint else self.problem

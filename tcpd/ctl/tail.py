@@ -1,0 +1,76 @@
+"""`tcpdctl tail`: events as they happen, a line each.
+
+It ends with status 0 when the daemon does, and on Ctrl-C; with --reconnect, on Ctrl-C only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable
+
+from tcpd.ctl.api import Api
+from tcpd.ctl.commands import check_listener, note
+from tcpd.ctl.ending import OK, UNREACHABLE, USAGE, CtlError
+from tcpd.ctl.server_sent import Message
+from tcpd.ctl.shown import event_line
+from tcpd.ctl.text import Paint, as_json, clean
+from tcpd.event_names import EventPattern
+
+FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0
+"""Seconds between two tries to reach a daemon that is gone."""
+
+
+def tail(api: Api, given: Namespace, sleep: Callable[[float], None] = time.sleep) -> int:
+    """Print events until there are no more."""
+    if given.event is not None:
+        try:
+            EventPattern.parse(given.event)
+        except ValueError as problem:
+            raise CtlError(USAGE, f"--event: {problem}") from None
+    wait, met = FIRST_WAIT, False
+    while True:
+        try:
+            if not met and given.listener is not None:
+                check_listener(api, given.listener)
+            with api.events("api", "events", event=given.event, listener=given.listener) as events:
+                if met:
+                    note(f"the daemon on {api.place} is there again")
+                met, wait = True, FIRST_WAIT
+                for message in events:
+                    _say(message, given)
+            if not given.reconnect:
+                note(f"the daemon on {api.place} has ended")
+                return OK
+            note(f"the daemon on {api.place} is gone; waiting for it")
+        except CtlError as error:
+            if not given.reconnect or error.status != UNREACHABLE:
+                raise
+            if not met:
+                note(f"{clean(str(error), 500)}; waiting for it")
+                met = True
+        except KeyboardInterrupt:
+            return OK
+        try:
+            sleep(wait)
+        except KeyboardInterrupt:
+            return OK
+        wait = min(LONGEST_WAIT, wait * 2)
+
+
+def _say(message: Message, given: Namespace) -> None:
+    try:
+        record = json.loads(message.data)
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        record = {"data": message.data}
+    if message.event not in ("message", "event"):
+        # What the stream itself has to tell: that some were lost, for instance.
+        record.setdefault("event.name", message.event)
+    if given.json:
+        print(as_json(record, indent=None), flush=True)
+    else:
+        print(event_line(record, Paint.of(sys.stdout)), flush=True)
