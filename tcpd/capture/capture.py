@@ -12,21 +12,18 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any, Literal
 
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.logger import Logger
 
 from tcpd.capture.files import Files
-from tcpd.capture.frames import Address
 from tcpd.capture.packets import Packets
 from tcpd.capture.settings import CaptureConfig, file_name
 from tcpd.capture.texts import HexDump, JsonLines
-from tcpd.capture.track import Format, Lost, Side, Subject, Track
+from tcpd.capture.track import Format, Lost, Side
+from tcpd.capture.watch import Watch, subject_of
 from tcpd.capture.writer import Writer
-from tcpd.session import Session, address_and_port
-from tcpd.taps import add_tap
+from tcpd.session import Session
 
 _FORMATS: dict[str, Callable[[], Format]] = {
     "pcapng": Packets,
@@ -141,7 +138,10 @@ class Capture:
 
     def change(self, config: CaptureConfig) -> None:
         """Take other limits; the files go on."""
-        self.config = config
+        before, self.config = self.config, config
+        if self._timer is not None and config.max_time != before.max_time:
+            self._cancel_timer()
+            self._start_timer()
         self._files.rotate_size = config.rotate_size
         self._files.rotate_every = config.rotate_every
         self._files.keep = config.keep
@@ -163,7 +163,7 @@ class Capture:
         if self._timer is None and self.config.max_time is not None:
             self._start_timer()
         name = self._name(session)
-        track = self._format.track(_subject(session))
+        track = self._format.track(subject_of(session))
         watch = Watch(self, session, track, name, self.config.session_size)
         if not watch.start():
             self.log.warn(
@@ -355,121 +355,3 @@ class Capture:
 
     def _what(self) -> str:
         return f"session {self.session}" if self.session else f"listener {self.listener}"
-
-
-class Watch:
-    """One session in a capture: its tap.
-
-    Args:
-        capture: the capture.
-        session: the session.
-        track: writes it.
-        name: the file.
-        most: so many of its bytes are written; None for all.
-    """
-
-    def __init__(
-        self, capture: Capture, session: Session, track: Track, name: str, most: int | None
-    ) -> None:
-        self.session = session
-        self.track = track
-        self.name = name
-        self.capture = capture
-        self._left = most
-        self._remove: Callable[[], None] | None = None
-        self._half_closed = False
-
-    def start(self) -> bool:
-        """Begin to have copies; gives whether there are any to be had."""
-        self._remove = add_tap(self.session.transport, self._tapped)
-        return self._remove is not None
-
-    def _tapped(self, direction: str, data: bytes) -> None:
-        side: Side = "in" if direction == "in" else "out"
-        if self._left is not None:
-            data = data[: self._left]
-            self._left -= len(data)
-        self._note_half_close()
-        if data:
-            self.capture.take_data(self, side, data)
-        if self._left == 0:
-            self.stop("session_size is reached")
-
-    def _note_half_close(self) -> None:
-        """Write that a side has finished while the other goes on, before what comes after it."""
-        transport: Any = self.session.transport
-        if self._half_closed or not self.capture.running:
-            return
-        for side, name in (("in", "peer_finished"), ("out", "write_finished")):
-            if getattr(transport, name, False):
-                self._half_closed = True
-                self._finish("in" if side == "in" else "out")
-
-    def _finish(self, side: Side) -> None:
-        at, track = self.capture.time_ns(), self.track
-        self.capture.take(self.name, 0, lambda lost: track.finish(at, side, lost))
-
-    def mute(self) -> None:
-        """Have no more copies."""
-        remove, self._remove = self._remove, None
-        if remove is not None:
-            remove()
-
-    def stop(self, why: str) -> None:
-        """Capture no more of a session that goes on."""
-        self.mute()
-        at, track = self.capture.time_ns(), self.track
-        if self in self.capture.watches:
-            self.capture.watches.discard(self)
-            self.capture.take(self.name, 0, lambda lost: track.stop(at, why, lost), last=True)
-
-    def ended(self) -> None:
-        """Write how the session has ended."""
-        self.mute()
-        if self not in self.capture.watches:
-            return
-        self.capture.watches.discard(self)
-        at, track, reason = self.capture.time_ns(), self.track, self.session.close_reason
-        transport: Any = self.session.transport
-
-        def make(lost: Lost | None) -> bytes:
-            if reason == "peer-reset":
-                return track.reset(at, "in", reason, lost)
-            if getattr(transport, "was_reset", False):
-                return track.reset(at, "out", reason, lost)
-            return track.close(at, "in" if reason == "peer-closed" else "out", reason, lost)
-
-        self.capture.take(self.name, 0, make, last=True)
-
-
-# What stands for the addresses of UNIX sockets: of a network that no one has (RFC 5737).
-_UNIX_PEER, _UNIX_LOCAL = bytes((192, 0, 2, 1)), bytes((192, 0, 2, 2))
-_UNIX_PORT = 65_535
-_FIRST_PORT, _PORTS = 1024, 64_000
-
-
-def _subject(session: Session) -> Subject:
-    peer, local = _address(session.peer), _address(session.local)
-    placeholders = peer is None or local is None
-    if peer is None or local is None:
-        port = _FIRST_PORT + session.number % _PORTS
-        peer, local = Address(_UNIX_PEER, port), Address(_UNIX_LOCAL, _UNIX_PORT)
-    return Subject(
-        who=session.identity,
-        peer=peer,
-        local=local,
-        number=session.number,
-        encrypted=getattr(session.transport, "tls", None) is not None,
-        placeholders=placeholders,
-    )
-
-
-def _address(address: object) -> Address | None:
-    """Return an address as packets have it; None for one that isn't of IP."""
-    if not isinstance(address, IPv4Address | IPv6Address):
-        return None
-    host, port = address_and_port(address)
-    try:
-        return Address(ip_address(host.partition("%")[0]).packed, port)
-    except ValueError:
-        return None

@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, get_args
 
-from tcpd.capture.capture import Capture, CaptureStatus, Watch
+from tcpd.capture.capture import Capture, CaptureStatus
 from tcpd.capture.settings import CaptureConfig, Format, LiveCaptureConfig, file_name
+from tcpd.capture.watch import Watch
 from tcpd.errors import TcpdError, did_you_mean
 from tcpd.escape import escape_text
 from tcpd.events import Bus
