@@ -7,6 +7,7 @@ from typing import Any
 
 from tcpd.admission.gate import Gate
 from tcpd.admission.networks import Networks
+from tcpd.config.admin import in_others_sight
 from tcpd.config.schema import Config, ConnectorConfig, ListenerConfig
 from tcpd.connector import Connector
 from tcpd.events import Bus
@@ -60,11 +61,13 @@ def make_listener(
     return Listener(reactor, config.listen, serving, tls)
 
 
-def lists_in_vain(config: Config) -> Iterator[str]:
-    """Give a line for each network of an access list that has no effect."""
+def warnings_about(config: Config) -> Iterator[str]:
+    """Give what should be told of a configuration, though it can be used."""
     for name, listener in config.listeners.items():
         for network in listener.access.in_vain():
             yield f"listener {name}: {network} in 'allow' lets nobody in, as 'deny' has all of it"
+    if warning := in_others_sight(config.admin):
+        yield warning
 
 
 def make_connector(

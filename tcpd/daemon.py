@@ -10,7 +10,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.internet import TimerService
 from twisted.application.service import MultiService, Service
@@ -20,9 +20,9 @@ from twisted.logger import ILogObserver, Logger
 from tcpd import __version__
 from tcpd.admin.house import State
 from tcpd.admission.sweep import Sweep
-from tcpd.assembly import lists_in_vain, make_connector, make_listener
+from tcpd.assembly import make_connector, make_listener, warnings_about
 from tcpd.capture.captures import Captures
-from tcpd.config.schema import Config, ConnectorConfig, ListenerConfig
+from tcpd.config.schema import ADMIN, AdminConfig, Config, ConnectorConfig, ListenerConfig
 from tcpd.connector import Connector
 from tcpd.errors import StartError, TcpdError
 from tcpd.events import Bus
@@ -39,6 +39,9 @@ from tcpd.sinks.log_switch import LogSwitch
 from tcpd.stopping import Stopping
 from tcpd.tally import Tallies
 from tcpd.vitals import Vitals
+
+if TYPE_CHECKING:
+    from tcpd.admin.site import Admin
 
 
 class Daemon(MultiService):
@@ -63,6 +66,7 @@ class Daemon(MultiService):
         log_switch: the log, if it is ours.
         listeners: by name.
         connectors: by name.
+        aside: listeners of our own, whose sessions are nobody's business: the admin side.
         sinks: what writes the events down.
         captures: what writes sessions' bytes down.
         tallies: what has come and gone, over all reloads.
@@ -93,7 +97,7 @@ class Daemon(MultiService):
         self.reactor = reactor
         self._manager = manager
         self.log_switch = log
-        self._notes = (*notes, *lists_in_vain(config))
+        self._notes = (*notes, *warnings_about(config))
         self._also_reopen: Any = None  # twistd's own answer to USR1, for a log of its own
         self._pid_file = pid_file
         self._owner = owner
@@ -111,6 +115,7 @@ class Daemon(MultiService):
             self._reloader = Reloader(self, manager, read_again, from_file=from_file)
         self._signals = Signals(reactor, self._answers()) if heed_signals else None
         self._access_log: AccessLog | None = None
+        self._admin: Admin | None = None
         self.config: Config = config
         self.configured(config)
         self.listeners = {
@@ -121,10 +126,13 @@ class Daemon(MultiService):
         }
         # What a reload has removed, until the last connection is gone.
         self._departing: list[Serving] = []
-        for service in (*self.listeners.values(), *self.connectors.values()):
+        self.aside: dict[str, Listener] = {}
+        if config.admin is not None:
+            self.aside[ADMIN] = self.make_admin_listener(config.admin)
+        everyone: list[Listener | Connector] = [*self._all_listeners(), *self.connectors.values()]
+        for service in everyone:
             service.setServiceParent(self)
-        for serving in self.servings():
-            self._sweep.watch(serving)
+            self._sweep.watch(service.serving)
         # Not a part of us: it starts once we are ready, and a service manager hears that first.
         self._feed: TimerService | None = None
         if manager.watchdog_interval is not None:
@@ -143,7 +151,7 @@ class Daemon(MultiService):
         with self._all_or_none():
             super().privilegedStartService()
             if self._owner is not None:
-                for listener in self.listeners.values():
+                for listener in self._all_listeners():
                     listener.give_sockets_to(*self._owner)
 
     def startService(self) -> None:
@@ -176,7 +184,7 @@ class Daemon(MultiService):
         try:
             yield
         except StartError:
-            for listener in self.listeners.values():
+            for listener in self._all_listeners():
                 listener.close_at_once()
             raise
 
@@ -211,6 +219,8 @@ class Daemon(MultiService):
 
     def stop_the_rest(self) -> Deferred[object]:
         """Stop all that still runs when the sessions are over."""
+        if self._admin is not None:
+            self._admin.stop()
         rest: Deferred[object] = super().stopService()
         return rest.addBoth(self._stopped)
 
@@ -230,6 +240,10 @@ class Daemon(MultiService):
         for connector in self.connectors.values():
             yield connector.serving
         yield from self._departing
+
+    def _all_listeners(self) -> Iterator[Listener]:
+        yield from self.listeners.values()
+        yield from self.aside.values()
 
     def _sessions_of(self, name: str) -> Iterator[Session]:
         for serving in self.servings():
@@ -297,6 +311,15 @@ class Daemon(MultiService):
         """Return a configured listener, not open."""
         return make_listener(name, config, self.reactor, self.bus, self.tallies.of(name))
 
+    def make_admin_listener(self, config: AdminConfig) -> Listener:
+        """Return the listener of the admin side, not open."""
+        if self._admin is None:
+            from tcpd.admin.site import Admin  # who has none doesn't pay for it
+
+            self._admin = Admin(self)
+            self._admin.configured(config)
+        return self._admin.make_listener(config)
+
     def make_connector(self, name: str, config: ConnectorConfig) -> Connector:
         """Return a configured connector, not started."""
         return make_connector(name, config, self.reactor, self.bus, self.tallies.of(name))
@@ -304,9 +327,11 @@ class Daemon(MultiService):
     def configured(self, config: Config) -> None:
         """Take note of the configuration that holds from now on."""
         if self.running:  # at the start it is told with the other notes
-            for note in set(lists_in_vain(config)) - set(lists_in_vain(self.config)):
+            for note in set(warnings_about(config)) - set(warnings_about(self.config)):
                 self.log.warn("{note}", note=note)
         self.config = config
+        if self._admin is not None:
+            self._admin.configured(config.admin)
         wanted = {name: each.capture for name, each in config.listeners.items() if each.capture}
         self.captures.configure(wanted, config.capture)
         if self._access_log is not None:
@@ -323,12 +348,13 @@ class Daemon(MultiService):
         service.setServiceParent(self)
 
     def _note(self, service: Listener | Connector) -> None:
-        name = service.serving.origin.name
-        if isinstance(service, Listener):
-            self.listeners[name] = service
-        else:
-            self.connectors[name] = service
+        self._table_of(service)[service.serving.origin.name] = service
         self._sweep.watch(service.serving)
+
+    def _table_of(self, service: Listener | Connector) -> dict[str, Any]:
+        if isinstance(service, Connector):
+            return self.connectors
+        return self.aside if service.serving.origin.name == ADMIN else self.listeners
 
     def leave(self, service: Listener | Connector) -> Deferred[object]:
         """Let go of a listener, whose sessions go on, or of a connector, whose connection ends.
@@ -337,9 +363,12 @@ class Daemon(MultiService):
             A Deferred that fires when it has closed its ports, or its connection.
         """
         serving = service.serving
-        table = self.listeners if isinstance(service, Listener) else self.connectors
+        table = self._table_of(service)
         table.pop(serving.origin.name, None)
-        self._departing.append(serving)
+        if table is not self.aside:
+            self._departing.append(serving)
+        elif self._admin is not None:
+            self._admin.stop()
         leaving: Deferred[object]
         if service.parent is not None:
             leaving = maybeDeferred(service.disownServiceParent)
@@ -351,7 +380,8 @@ class Daemon(MultiService):
         return leaving
 
     def _forget(self, serving: Serving) -> None:
-        self._departing.remove(serving)
+        if serving in self._departing:
+            self._departing.remove(serving)
         serving.refusals.flush()
         self._sweep.forget(serving)
 

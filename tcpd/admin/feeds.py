@@ -41,8 +41,6 @@ PIECES = 2000
 SNAPSHOT = 1.0
 SNAPSHOT_EVENTS = 100
 
-_numbers = itertools.count(1)
-
 
 class Events:
     """Gathers the events that somebody wants.
@@ -60,6 +58,7 @@ class Events:
         self._pattern = pattern
         self._listener = listener
         self._most = most
+        self._numbers = itertools.count(1)
         self._source = Source(host=socket.gethostname(), run=RUN)
         self._kept: deque[Record] = deque()
         self._size = 0
@@ -101,7 +100,7 @@ class Events:
         if len(self._kept) >= self._most or self._size >= EVENTS_SIZE:
             self.lost += 1
             return
-        record = Record(event, time.time_ns(), next(_numbers), self._source)
+        record = Record(event, time.time_ns(), next(self._numbers), self._source)
         self._kept.append(record)
         self._size += record.size
 

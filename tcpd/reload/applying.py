@@ -9,7 +9,7 @@ from typing import TypeVar
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
-from tcpd.config.schema import Config, ConnectorConfig, ListenerConfig
+from tcpd.config.schema import ADMIN, AdminConfig, Config, ConnectorConfig, ListenerConfig
 from tcpd.connector import Connector
 from tcpd.errors import ConfigErrors, TcpdError
 from tcpd.listener import Listener
@@ -67,8 +67,10 @@ def apply(house: House, read: Callable[[], Config]) -> list[str]:
     problems: list[TcpdError] = []
     fresh = _made(house.make_listener, new.listeners, problems)
     fresh_connectors = _made(house.make_connector, new.connectors, problems)
+    everyone = fresh | _made_aside(house, new, problems)
     _refuse(problems, house)
-    inside = ListenersChange(house.listeners, fresh, _with_other_terms(old, new))
+    running = {**house.listeners, **house.aside}
+    inside = ListenersChange(running, everyone, _with_other_terms(old, new))
     outside = ConnectorsChange(
         house.connectors, fresh_connectors, _first_keys(old, new), new.connectors
     )
@@ -81,6 +83,7 @@ def apply(house: House, read: Callable[[], Config]) -> list[str]:
             keys_in_words([path])
             for path in changed_keys({"capture": old.capture}, {"capture": new.capture})
         ),
+        *_admin_in_words(old.admin, new.admin),
     ]
     sinks = house.sinks.prepare(new.sinks)
     with ExitStack() as finally_:
@@ -114,6 +117,15 @@ def _made(
         except TcpdError as error:
             problems.append(error)
     return made
+
+
+def _made_aside(house: House, new: Config, problems: list[TcpdError]) -> dict[str, Listener]:
+    """Return the admin side's listener, not open, if it is configured."""
+    try:
+        return {ADMIN: house.make_admin_listener(new.admin)} if new.admin is not None else {}
+    except TcpdError as error:
+        problems.append(error)
+        return {}
 
 
 def _refuse(problems: Collection[TcpdError], house: House) -> None:
@@ -214,6 +226,17 @@ def _sinks_in_words(old: Config, new: Config) -> Iterator[str]:
             yield f"sink {name}: {keys_in_words(paths)} changed"
     for name in new.sinks.keys() - old.sinks.keys():
         yield f"sink {name} is new"
+
+
+def _admin_in_words(old: AdminConfig | None, new: AdminConfig | None) -> Iterator[str]:
+    if old is None or new is None:
+        if old is not new:
+            yield f"the admin side is {'gone' if new is None else 'new'}"
+        return
+    if paths := list(changed_keys(old, new)):
+        yield f"admin: {keys_in_words(paths)} changed"
+    if old.token != new.token:
+        yield "admin: the token has changed"
 
 
 def _changes_in_words(what: str, old: Served, new: Served) -> Iterator[str]:

@@ -13,7 +13,7 @@ from tcpd.config.schema import Config, ConnectorConfig, ListenerConfig
 from tcpd.interfaces import made_of
 from tcpd.place import dotted
 
-APPLIED = ("listeners", "connectors", "log", "sinks", "stop", "capture")
+APPLIED = ("listeners", "connectors", "log", "sinks", "stop", "capture", "admin")
 """The tables of a configuration that a reload applies; others need a restart."""
 
 Path = tuple[str, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from tcpd.config.schema import Config, ConnectorConfig, ListenerConfig
+from tcpd.config.schema import AdminConfig, Config, ConnectorConfig, ListenerConfig
 from tcpd.connector import Connector
 from tcpd.events import Bus
 from tcpd.listener import Listener
@@ -19,6 +19,7 @@ class House(Protocol):
         config: what it was told last, with the handlers that run.
         listeners: by name.
         connectors: by name.
+        aside: a listener of its own, by name: the admin side's, if there is one.
         bus: where events go.
         log_switch: the log, if it is ours.
         sinks: what writes events down.
@@ -27,6 +28,7 @@ class House(Protocol):
     config: Config
     listeners: dict[str, Listener]
     connectors: dict[str, Connector]
+    aside: dict[str, Listener]
     bus: Bus
     log_switch: LogSwitch | None
     sinks: Sinks
@@ -41,6 +43,9 @@ class House(Protocol):
 
     def make_listener(self, name: str, config: ListenerConfig) -> Listener:
         """Return a listener that isn't open, or raise TcpdError."""
+
+    def make_admin_listener(self, config: AdminConfig) -> Listener:
+        """Return the listener of the admin side, not open, or raise TcpdError."""
 
     def make_connector(self, name: str, config: ConnectorConfig) -> Connector:
         """Return a connector that isn't started, or raise TcpdError."""

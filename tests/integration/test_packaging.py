@@ -78,7 +78,11 @@ def test_every_module_and_the_typing_marker_are_in_the_wheel(wheel: Path) -> Non
         packed = {name for name in archive.namelist() if not name.startswith("tcpd-")}
     ours = {
         str(path.relative_to(ROOT))
-        for path in [*(ROOT / "tcpd").rglob("*.py"), ROOT / "tcpd" / "py.typed"]
+        for path in [
+            *(ROOT / "tcpd").rglob("*.py"),
+            *(ROOT / "tcpd" / "admin" / "page").iterdir(),
+            ROOT / "tcpd" / "py.typed",
+        ]
     }
     assert packed == ours | {"twisted/plugins/tcpd_plugin.py"}
 
