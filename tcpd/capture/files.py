@@ -187,6 +187,7 @@ class Files:
             os.close(fd)
             return self._new(name)
         file.fd = fd
+        self._files.move_to_end(name)
         self._hold_few()
         return file
 
