@@ -13,7 +13,7 @@ from typing import Any
 from tcpd.ctl.api import Api
 from tcpd.ctl.ending import BAD_CONFIG, FAILED, OK, UNKNOWN, CtlError
 from tcpd.ctl.shown import View, detail_lines, session_lines, status_lines, views_of
-from tcpd.ctl.text import Paint, as_json, clean, get, number, table
+from tcpd.ctl.text import Paint, as_json, clean, get, number, size, table
 from tcpd.errors import did_you_mean
 
 PAGE = 1000
@@ -154,9 +154,9 @@ def capture(api: Api, given: Namespace) -> int:
     answer = api.post("api", "capture", action=given.action, **body)
     what = f"session {given.session}" if given.session else f"listener {given.listener}"
     word = "started" if given.action == "start" else "stopped"
-    facts = get(answer, "capture") if isinstance(get(answer, "capture"), dict) else answer
-    facts = facts if isinstance(facts, dict) else {}
-    told = [f"{key} {clean(facts[key])}" for key in ("file", "path", "bytes") if facts.get(key)]
+    told = [clean(path, 1000)] if (path := get(answer, "path")) else []
+    if given.action == "stop":
+        told.append(f"{size(get(answer, 'written'))} written")
     return _done(given, answer, ", ".join([f"capture of {clean(what)}: {word}", *told]))
 
 

@@ -67,9 +67,14 @@ def _say(message: Message, given: Namespace) -> None:
         record = None
     if not isinstance(record, dict):
         record = {"data": message.data}
-    if message.event not in ("message", "event"):
-        # What the stream itself has to tell: that some were lost, for instance.
-        record.setdefault("event.name", message.event)
+    if message.event == "end":
+        note(f"the daemon ends the stream: {clean(record.get('reason'))}")
+        return
+    if message.event == "lost" and not given.json:
+        note(f"{clean(record.get('lost'))} events were lost here: they come faster than is read")
+        return
+    if message.event != "message":  # what the stream itself has to tell
+        record = {"event.name": message.event, **record}
     if given.json:
         print(as_json(record, indent=None), flush=True)
     else:

@@ -1,0 +1,400 @@
+"""tcpdctl: each command against an admin site that says what the test wants."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.ctl_run import CTL, Site, closed_port
+
+from tcpd.admin.views import MOST_SESSIONS, SORTS
+from tcpd.capture.settings import SUFFIXES
+from tcpd.config.schema import LogLevel
+from tcpd.ctl import commands, options
+from tcpd.ctl.main import main
+
+EVIL = "\x1b[2J\x07<script>\u202e\x7f\x9b"
+SESSION = {
+    "id": "90928d41-7",
+    "listener": "gateway",
+    "handler": "echo",
+    "role": "listener",
+    "client": {"address": "192.0.2.1", "port": 5000},
+    "hop": None,
+    "local": "127.0.0.1:9999",
+    "opened": 1795400000.0,
+    "age": 75.2,
+    "idle": 0.5,
+    "bytes": {"in": 2048, "out": 5},
+    "rate": {"in": 1536.0, "out": None},
+    "queued": 0,
+    "tls": True,
+    "reading": False,
+    "capture": None,
+}
+STATUS = {
+    "version": "0.1.0",
+    "pid": 42,
+    "state": "running",
+    "uptime": 303.0,
+    "sessions": {"open": 1, "total": 9},
+    "loop": {"lag": 0.0004, "lag_max": 0.003},
+    "process": {"rss": 45 << 20, "cpu": 3.2, "fds": 18, "max_fds": 1024},
+    "listeners": [
+        {
+            "name": "gateway",
+            "handler": "echo",
+            "addresses": ["127.0.0.1:9999"],
+            "state": "suspended",
+            "sessions": {"open": 1, "total": 9, "limit": None},
+            "refused": {"denied": 3, "rate": 4},
+            "bytes": {"in": 2048, "out": 5},
+            "rate": {"in": None, "out": None},
+            "handler_failures": 0,
+        }
+    ],
+    "connectors": [{"name": "uplink", "handler": "echo", "target": "tcp:h:1", "state": "waiting"}],
+    "sinks": [{"name": "file", "kind": "jsonl", "state": "failing", "last_error": EVIL}],
+    "last_reload": {"at": 1795400000.0, "ok": False, "errors": ["tcpd.toml:3: no"]},
+}
+
+
+@pytest.fixture
+def site():
+    site = Site()
+    site.answers["GET /api/status"] = (200, STATUS)
+    site.answers["GET /api/sessions"] = (200, {"total": 1, "sessions": [SESSION]})
+    return site
+
+
+@pytest.fixture
+def run(site, tmp_path, capsys):
+    with site.serve(tmp_path / "admin.sock") as where:
+
+        def run(*arguments):
+            status = main([*arguments, where])
+            out, err = capsys.readouterr()
+            return status, out, err
+
+        yield run
+
+
+def is_harmless(text):
+    return all(each.isprintable() or each == "\n" for each in text)
+
+
+def test_status(run):
+    status, out, err = run("status")
+    assert (status, err) == (0, "")
+    assert "tcpd 0.1.0, process 42, running for 5m3s" in out
+    assert "45.0 MiB of memory" in out
+    assert re.search(r"^gateway +echo +suspended +1 +- +9 +7 ", out, re.MULTILINE)
+    assert re.search(r"^uplink +echo +waiting ", out, re.MULTILINE)
+    assert "refused\n          tcpd.toml:3: no" in out
+    assert is_harmless(out)
+
+
+def test_columns_stand_below_each_other(run):
+    head, row = run("sessions")[1].splitlines()
+    for name, text in (("LISTENER", "gateway"), ("CLIENT", "192.0.2.1:5000"), ("NOTES", "tls")):
+        assert head.index(name) == row.index(text)
+    for name, text in (("AGE", "1m15s"), ("IN/S", "1.5 KiB/s"), ("OUT/S", "-  ")):
+        assert head.index(name) + len(name) == row.index(text, 40) + len(text.rstrip())
+    assert "tls paused" in row
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["status", "sessions", "show 90928d41-7", "close 90928d41-7", "drain gateway",
+     "suspend gateway", "resume gateway", "capture start --listener gateway", "reload",
+     "loglevel", "loglevel debug", "handlers", "top"],
+)  # fmt: skip
+def test_every_command_has_json_that_is_harmless(run, site, command):
+    evil = {"x": EVIL}
+    for key in ("sessions/90928d41-7", "loglevel", "handlers"):
+        site.answers[f"GET /api/{key}"] = (200, [evil] if key == "handlers" else evil)
+    for key in ("sessions/90928d41-7/close", "listeners/gateway/drain", "capture", "reload",
+                "listeners/gateway/suspend", "listeners/gateway/resume", "loglevel"):  # fmt: skip
+        site.answers[f"POST /api/{key}"] = (200, evil)
+    status, out, err = run(*command.split(), "--json")
+    assert (status, err) == (0, "")
+    assert is_harmless(out)
+    assert out.isascii()
+    json.loads(out)
+
+
+def test_what_peers_say_is_escaped(run, site):
+    hostile = SESSION | {
+        "id": EVIL,
+        "listener": EVIL,
+        "hop": EVIL,
+        "client": {"address": EVIL, "port": 1},
+        EVIL: {EVIL: EVIL},
+    }
+    site.answers["GET /api/sessions"] = (200, {"total": 1, "sessions": [hostile]})
+    site.answers["GET /api/sessions/x"] = (200, hostile)
+    site.answers["POST /api/sessions/x/close"] = (409, {"error": EVIL, "hint": EVIL})
+    site.answers["POST /api/reload"] = (409, {"error": EVIL, "errors": [EVIL]})
+    site.answers["GET /api/handlers"] = (200, [{"name": EVIL, "summary": EVIL, "source": EVIL}])
+    for command in ("sessions", "show x", "close x", "reload", "handlers"):
+        _, out, err = run(*command.split())
+        assert is_harmless(out + err), command
+        assert r"\x1b[2J" in out + err
+
+
+def test_sessions_asks_for_what_is_wanted(run, site):
+    run("sessions", "--listener", "gateway", "--filter", "a&b", "--sort", "-rate", "--limit", "5")
+    assert site.asked[0][1] == (
+        "/api/sessions?listener=gateway&filter=a%26b&sort=-rate&limit=5&offset=0"
+    )
+
+
+def test_all_sessions_are_listed_page_by_page(run, site, monkeypatch):
+    monkeypatch.setattr(commands, "PAGE", 2)
+    pages = iter([["1", "2"], ["2", "3"], ["4"]])  # 2 has moved to the next page
+    site.answers["GET /api/sessions"] = (
+        200,
+        lambda: {"total": 4, "sessions": [SESSION | {"id": each} for each in next(pages)]},
+    )
+    _, out, err = run("sessions")
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["1", "2", "3", "4"]
+    assert err == ""
+
+
+def test_a_listener_that_is_not_there(run, site):
+    site.answers["GET /api/sessions"] = (200, {"total": 0, "sessions": []})
+    status, _, err = run("sessions", "--listener", "gatewya")
+    assert status == 4
+    assert "did you mean 'gateway'?" in err
+    assert run("sessions", "--listener", "uplink")[0] == 0
+    assert run("tail", "--listener", "gatewya")[0] == 4
+
+
+def test_show_tells_the_kernels_view(run, site):
+    tcp = {"state": "established", "rtt": 0.0123, "delivery_rate": 2048, "cwnd": 10}
+    site.answers["GET /api/sessions/a%2Fb"] = (200, SESSION | {"tcp": tcp, "proxy": None})
+    out = run("show", "a/b")[1]
+    assert re.search(r"^client +192\.0\.2\.1:5000$", out, re.MULTILINE)
+    assert re.search(r"^tcp\n  state +established\n  rtt +12.3ms\n", out, re.MULTILINE)
+    assert re.search(r"delivery_rate +2.0 KiB/s", out)
+
+
+def test_changes_are_posted_as_json_with_the_token(run, site, tmp_path):
+    token = tmp_path / "token"
+    token.write_text("s3cret\n")
+    site.answers["POST /api/sessions/x/close"] = (200, {})
+    status, out, _ = run("close", "x", "--reset", "--token-file", str(token))
+    assert (status, out) == (0, "session x: reset\n")
+    _, _, headers, body = site.asked[0]
+    assert body == {"reset": True}
+    assert headers["Authorization"] == "Bearer s3cret"
+    assert headers["Content-Type"] == "application/json"
+    assert headers["Host"] == "localhost"
+
+
+def test_capture(run, site):
+    site.answers["POST /api/capture"] = (200, {"path": "/var/x.pcapng", "written": 2048})
+    out = run("capture", "start", "--session", "x", "--format", "jsonl", "--file", "n")[1]
+    assert out == "capture of session x: started, /var/x.pcapng\n"
+    out = run("capture", "stop", "--listener", "gateway")[1]
+    assert out == "capture of listener gateway: stopped, /var/x.pcapng, 2.0 KiB written\n"
+    assert [each[3] for each in site.asked] == [
+        {"action": "start", "session": "x", "format": "jsonl", "file": "n"},
+        {"action": "stop", "listener": "gateway"},
+    ]
+
+
+def test_listeners_are_steered(run, site):
+    for name in ("drain", "suspend", "resume"):
+        site.answers[f"POST /api/listeners/gateway/{name}"] = (200, {"open": 1})
+    assert run("drain", "gateway")[1] == "listener gateway: draining, 1 session open\n"
+    assert run("suspend", "gateway")[1] == "listener gateway: suspended\n"
+    assert run("resume", "gateway")[1] == "listener gateway: resumed\n"
+
+
+def test_reload(run, site):
+    site.answers["POST /api/reload"] = (200, {"ok": True, "changes": ["listener a: added"]})
+    assert run("reload")[:2] == (0, "listener a: added\n")
+    site.answers["POST /api/reload"] = (200, {"ok": True, "changes": []})
+    assert run("reload")[:2] == (0, "nothing has changed\n")
+    site.answers["POST /api/reload"] = (409, {"error": "no", "errors": ["t:1: a", "t:2: b"]})
+    status, out, err = run("reload")
+    assert (status, out) == (78, "")
+    assert err == "t:1: a\nt:2: b\ntcpdctl: the old configuration stays\n"
+    status, out, _ = run("reload", "--json")
+    assert (status, json.loads(out)["errors"]) == (78, ["t:1: a", "t:2: b"])
+    site.answers["POST /api/reload"] = (409, {"error": "not now"})
+    assert run("reload")[0] == 1
+
+
+def test_loglevel(run, site):
+    site.answers["GET /api/loglevel"] = (200, {"level": "info"})
+    site.answers["POST /api/loglevel"] = (200, {"level": "debug"})
+    assert run("loglevel")[1] == "info\n"
+    assert run("loglevel", "debug")[1] == "debug\n"
+    assert site.asked[-1][3] == {"level": "debug"}
+
+
+def test_a_broken_handler_shows_in_the_status(run, site):
+    fine = {"name": "echo", "summary": "Echo.", "source": "built in", "problem": ""}
+    site.answers["GET /api/handlers"] = (200, [fine])
+    assert run("handlers")[0] == 0
+    site.answers["GET /api/handlers"] = (200, [fine, fine | {"problem": "no module"}])
+    status, out, _ = run("handlers")
+    assert status == 1
+    assert "broken: no module" in out
+
+
+def test_tail(run, site):
+    record = {"time": "T", "event.name": "session.closed", "listener": EVIL, "note": 'a "b'}
+    lost = 'event: lost\ndata: {"lost": 3}\n\n'
+    end = 'event: end\ndata: {"reason": "stopping"}\n\n'
+    stream = f"retry: 1000\n\n:\n\ndata: {json.dumps(record)}\n\n{lost}{end}"
+    site.answers["GET /api/events"] = (0, stream.encode())
+    status, out, err = run("tail", "--event", "session.*")
+    assert status == 0
+    assert out.startswith("T session.closed listener=")
+    assert r'note="a \"b"' in out
+    assert is_harmless(out + err)
+    assert "3 events were lost" in err
+    assert "stopping" in err
+    assert site.asked[0][1] == "/api/events?event=session.%2A"
+    status, out, err = run("tail", "--json")
+    assert [json.loads(line) for line in out.splitlines()] == [
+        record,
+        {"event.name": "lost", "lost": 3},
+    ]
+
+
+def test_tail_waits_for_the_daemon_and_comes_back(site, tmp_path, capsys, monkeypatch):
+    """First there is none, then one that ends; Ctrl-C while it waits again."""
+    site.answers["GET /api/events"] = (0, b'data: {"event.name": "a.b"}\n\n')
+    path = tmp_path / "admin.sock"
+    waits = []
+    server = site.serve(path)
+
+    def sleep(seconds):
+        waits.append(seconds)
+        if len(waits) == 1:
+            server.__enter__()
+        else:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", sleep)
+    monkeypatch.setattr("tcpd.ctl.tail.tail.__defaults__", (sleep,))
+    assert main(["tail", "--reconnect", f"--socket={path}"]) == 0
+    server.__exit__(None, None, None)
+    out, err = capsys.readouterr()
+    assert "a.b" in out
+    assert "no daemon listens" in err
+    assert "is gone; waiting for it" in err
+    assert waits == [0.5, 0.5]
+
+
+# -- where the daemon is, and what goes wrong -----------------------------------------------------
+
+
+def test_the_daemon_is_found(site, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "a.sock"
+    with site.serve(path):
+        monkeypatch.setenv("TCPDCTL_SOCKET", str(path))
+        assert main(["status"]) == 0
+        assert main(["--socket", str(tmp_path / "other"), "status"]) == 3
+    with site.serve() as where:
+        assert main([where, "status"]) == 0  # before the command as well as behind it
+        assert main(["status", where]) == 0
+        token = tmp_path / "token"
+        token.write_text("word")
+        monkeypatch.setenv("TCPDCTL_TOKEN_FILE", str(token))
+        assert main(["status", where]) == 0
+        assert site.asked[-1][2]["Authorization"] == "Bearer word"
+        token.write_text("two words")
+        assert main(["status", where]) == 2
+
+
+def test_nobody_listens(tmp_path, capsys):
+    path = tmp_path / "none.sock"
+    assert main(["status", f"--socket={path}"]) == 3
+    assert capsys.readouterr().err == (
+        f"tcpdctl: no daemon listens on {path}; is [admin] in its configuration?\n"
+    )
+    assert main(["status", f"--url=http://127.0.0.1:{closed_port()}", "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["status"] == 3
+    assert main(["status", f"--socket={'x' * 300}"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "ending"),
+    [
+        ((400, {"error": "e"}), 2),
+        ((401, {"error": "e"}), 1),
+        ((403, {"error": "e"}), 1),
+        ((404, {"error": "e"}), 4),
+        ((409, {"error": "e"}), 1),
+        ((500, {"error": "e"}), 1),
+        ((503, []), 1),
+        ((200, b"<html>"), 3),
+        ((302, {}), 1),
+    ],
+)
+def test_how_it_ends(run, site, answer, ending):
+    site.answers["POST /api/listeners/x/drain"] = answer
+    status, out, err = run("drain", "x")
+    assert (status, out) == (ending, "")
+    assert err.startswith("tcpdctl: ")
+    assert err.count("\n") == 1
+
+
+def test_a_stranger_listens(run, site):
+    site.answers["GET /api/events"] = (200, {"no": "stream"})
+    assert run("tail")[0] == 3
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["", "statu", "show", "sessions --sort size", "sessions --limit x", "capture start",
+     "capture start --session a --listener b", "loglevel loud", "completion csh",
+     "status --url ftp://x", "status --url http://u:p@h", "status --url http://h/x",
+     "status --socket a --url http://h", "tail --event session.clsoed", "top", "--token x status",
+     "status --timeout 0"],
+)  # fmt: skip
+def test_wrong_usage(words):
+    done = subprocess.run(
+        [*CTL, *words.split()], capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+
+
+def test_no_twisted_is_loaded_to_ask():
+    program = "import sys, tcpd.ctl.main, tcpd.ctl.top, tcpd.ctl.tail, tcpd.ctl.completion\n"
+    program += "assert not [m for m in sys.modules if m.split('.')[0] in ('twisted', 'zope')]"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_what_it_knows_of_the_daemon_is_true():
+    assert set(options.SORTS) == set(SORTS)
+    assert LogLevel.__args__ == options.LEVELS
+    assert set(options.FORMATS) == set(SUFFIXES)
+    assert commands.PAGE == MOST_SESSIONS
+
+
+def test_check_needs_no_daemon(tmp_path, capsys):
+    file = tmp_path / "tcpd.toml"
+    file.write_text('[listeners.a]\nlisten = "tcp:0"\nhandler = "echo"\n')
+    assert _check(file) == (0, "ok\n", "")
+    file.write_text('[listeners.a]\nlisten = "tcp:x"\nhandler = "ecko"\n')
+    status, out, err = _check(file)
+    assert (status, out) == (78, "")
+    assert err.count(f"{file}:") == 2
+    status, out, err = _check(file, "--json")
+    assert (status, len(json.loads(out)["errors"]), err) == (78, 2, "")
+    assert _check(Path("/nonexistent"))[0] == 78
+
+
+def _check(file, *more):
+    done = subprocess.run([*CTL, "check", str(file), *more], capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
