@@ -1,12 +1,11 @@
-"""Row 28: a symlink where the log, pid or recording file should be.
+"""Row 28: a symlink where the log, pid, recording or capture file should be.
 
 Must hold: refused with a clear error.
 
 Best known: none measured.
 
 Whoever may write in a directory of the daemon's could have it write anywhere, as the user that it
-is. The link leads to a file that exists, or nowhere. (A capture file doesn't exist yet; the handler
-`logging` writes recordings.)
+is. The link leads to a file that exists, or nowhere. (The handler `logging` writes recordings.)
 """
 
 import subprocess
@@ -19,8 +18,11 @@ CASES = {
     "log": ([], f'{LISTENER}[log]\nfile = "link"\n'),
     "twistd's log": (["--logfile=link"], LISTENER),
     "pid": (["--pidfile=link"], LISTENER),
+    "capture": ([], f'{LISTENER}capture = {{ path = ".", format = "jsonl" }}\n'),
     "recording": ([], f'{LISTENER}handler = "logging"\noptions = {{ path = "link" }}\n'),
 }
+# A capture's file is called after its listener.
+LINKS = {"capture": "echo.jsonl"}
 
 
 def refused(directory, what, target):
@@ -28,7 +30,7 @@ def refused(directory, what, target):
     flags, config = CASES[what]
     directory.mkdir()
     (directory / "tcpd.toml").write_text(config)
-    link, file = directory / "link", directory / "target"
+    link, file = directory / LINKS.get(what, "link"), directory / "target"
     if target is not None:
         file.write_text(target)
     link.symlink_to("target")
@@ -47,7 +49,7 @@ def refused(directory, what, target):
         _output, said = process.communicate()
     print(what, target, process.returncode, said)
     untouched = file.read_text() == target if target is not None else not file.exists()
-    clear = said.count("\n") == 1 and "link" in said and "symbolic link" in said
+    clear = said.count("\n") == 1 and link.name in said and "symbolic link" in said
     return process.returncode in (1, 2, 78) and untouched and clear and link.is_symlink()
 
 
