@@ -1,0 +1,216 @@
+"""tcpdctl and a real daemon with [admin]: each command, as an operator uses it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from helpers.ctl_run import CTL, Screen
+from helpers.daemon import PATIENCE, Daemon, tcpd
+
+CONFIGURATION = """\
+[admin]
+listen = ["unix:admin.sock:mode=600"]
+
+[capture]
+path = "captures"
+
+[listeners.gateway]
+listen = "tcp:0:interface=127.0.0.1"
+handler = "echo"
+"""
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    (tmp_path / "tcpd.toml").write_text(CONFIGURATION)
+    (tmp_path / "captures").mkdir(mode=0o700)
+    with tcpd("--config", "tcpd.toml", cwd=tmp_path) as daemon:
+        daemon.wait_for("listener admin listens")
+        yield daemon
+
+
+@pytest.fixture
+def ctl(tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
+    def ctl(*arguments: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [*CTL, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "TCPDCTL_SOCKET": "admin.sock"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return ctl
+
+
+def talk(daemon: Daemon, data: bytes = b"hello") -> socket.socket:
+    """Return a connection whose session is open for certain."""
+    sock = daemon.connect("gateway")
+    sock.sendall(data)
+    assert sock.recv(65536)
+    return sock
+
+
+def is_over(sock: socket.socket) -> bool:
+    try:
+        return sock.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_looking(daemon: Daemon, ctl: Callable[..., tuple[int, str, str]]) -> None:
+    with talk(daemon) as sock:
+        status, out, err = ctl("status")
+        assert (status, err) == (0, "")
+        assert f"process {daemon.pid}, running for" in out
+        assert re.search(r"^gateway +echo +up +1 ", out, re.MULTILINE)
+        client = f"127.0.0.1:{sock.getsockname()[1]}"
+        status, out, _ = ctl("sessions", "--listener", "gateway", "--sort", "-rate")
+        head, row = out.splitlines()
+        assert row.index(client) == head.index("CLIENT")
+        session_id = row.split()[0]
+        assert ctl("sessions", "--filter", "nobody")[1] == ""
+        assert ctl("sessions", "--listener", "gatewya")[0] == 4
+        status, out, _ = ctl("show", session_id)
+        assert status == 0
+        assert re.search(r"^tcp\n  state +established$", out, re.MULTILINE)
+        assert ctl("show", "nobody")[0] == 4
+        assert ctl("handlers")[0] == 0
+        assert "echo" in ctl("handlers")[1]
+        for command in ("status", "sessions", f"show {session_id}", "handlers", "top", "loglevel"):
+            status, out, _ = ctl(*command.split(), "--json")
+            assert status == 0
+            json.loads(out)
+
+
+def test_closing(daemon: Daemon, ctl: Callable[..., tuple[int, str, str]]) -> None:
+    for more in ([], ["--reset"]):
+        with talk(daemon) as sock:
+            (session,) = json.loads(ctl("sessions", "--json")[1])["sessions"]
+            assert ctl("close", session["id"], *more)[0] == 0
+            assert is_over(sock)
+            daemon.wait_for(rf"{'operator-reset' if more else 'operator-closed'} \[{session['id']}")
+            assert ctl("close", session["id"])[0] == 4
+
+
+def test_steering_a_listener(daemon: Daemon, ctl: Callable[..., tuple[int, str, str]]) -> None:
+    assert ctl("suspend", "gateway")[:2] == (0, "listener gateway: suspended\n")
+    with daemon.connect("gateway") as sock:  # it waits in the kernel's queue
+        sock.sendall(b"x")
+        assert "suspended" in ctl("status")[1]
+        assert ctl("resume", "gateway")[:2] == (0, "listener gateway: resumed\n")
+        assert sock.recv(1) == b"x"
+        assert ctl("drain", "gateway")[:2] == (0, "listener gateway: draining, 1 session open\n")
+        assert is_over(sock)
+    assert ctl("drain", "gatewya")[0] == 4
+    assert "did you mean 'gateway'" in ctl("drain", "gatewya")[2]
+
+
+def test_reload_and_check(
+    daemon: Daemon, ctl: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    assert ctl("reload")[:2] == (0, "nothing has changed\n")
+    more = '[listeners.shout]\nlisten = "tcp:0:interface=127.0.0.1"\nhandler = "discard"\n'
+    (tmp_path / "tcpd.toml").write_text(CONFIGURATION + more)
+    assert ctl("check", "tcpd.toml") == (0, "ok\n", "")
+    status, out, _ = ctl("reload")
+    assert status == 0
+    assert "shout" in out
+    (tmp_path / "tcpd.toml").write_text(CONFIGURATION.replace("echo", "ecko"))
+    status, _, checked = ctl("check", "tcpd.toml")
+    assert status == 78
+    status, out, err = ctl("reload")
+    assert (status, out) == (78, "")
+    assert err.startswith(checked)
+    assert "refused" in ctl("status")[1]
+
+
+def test_the_log_level(daemon: Daemon, ctl: Callable[..., tuple[int, str, str]]) -> None:
+    assert ctl("loglevel")[1] == "info\n"
+    assert ctl("loglevel", "warn")[:2] == (0, "warn\n")
+    assert ctl("loglevel")[1] == "warn\n"
+
+
+def test_capturing(
+    daemon: Daemon, ctl: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    with talk(daemon) as sock:
+        status, out, err = ctl("capture", "start", "--listener", "gateway", "--format", "hexdump")
+        assert (status, err) == (0, "")
+        assert re.fullmatch(r"capture of listener gateway: started, .*\n", out)
+        sock.sendall(b"captured?")
+        sock.recv(100)
+        assert "captured" in ctl("sessions")[1]
+        status, out, _ = ctl("capture", "stop", "--listener", "gateway")
+        assert status == 0
+        assert "written" in out
+    assert ctl("capture", "stop", "--session", "nobody")[0] == 4
+
+
+def test_tail_until_the_daemon_stops(daemon: Daemon, tmp_path: Path) -> None:
+    command = [*CTL, "tail", "--socket", "admin.sock", "--event", "session.*", "--json"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True) as tail:
+        assert tail.stdout is not None
+        end = time.monotonic() + PATIENCE
+        while not select.select([tail.stdout], [], [], 0.1)[0]:  # until it has subscribed
+            assert time.monotonic() < end
+            talk(daemon).close()
+        record = json.loads(tail.stdout.readline())
+        assert record["event.name"].startswith("session.")
+        assert record["listener"] == "gateway"
+        assert daemon.stop() == 0
+        _, err = tail.communicate(timeout=PATIENCE)
+        assert tail.returncode == 0
+        assert "has ended" in err
+
+
+def test_tail_until_ctrl_c(daemon: Daemon, tmp_path: Path) -> None:
+    command = [*CTL, "tail", "--socket", "admin.sock", "--listener", "gateway"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as tail:
+        assert tail.stdout is not None
+        end = time.monotonic() + PATIENCE
+        while not select.select([tail.stdout], [], [], 0.1)[0]:
+            assert time.monotonic() < end
+            talk(daemon).close()
+        assert re.match(
+            r"\S+Z session\.\w+ session\.id=\S+ listener=gateway ", tail.stdout.readline()
+        )
+        tail.send_signal(signal.SIGINT)
+        assert tail.wait(PATIENCE) == 0
+
+
+def test_top_closes_a_session(daemon: Daemon, tmp_path: Path) -> None:
+    where = f"--socket={tmp_path / 'admin.sock'}"
+    with talk(daemon) as sock, Screen("top", "--every", "100ms", where) as screen:
+        lines = screen.expect(f"127.0.0.1:{sock.getsockname()[1]}")
+        assert all(len(line) <= 80 for line in lines)
+        screen.type("k")
+        screen.expect("close .*yes")
+        screen.type("y")
+        assert is_over(sock)
+        screen.expect("0 of 0 shown")
+        screen.type("q")
+        assert screen.finish() == 0
+        assert screen.is_restored()
+
+
+def test_without_admin_it_says_what_is_missing(ctl: Callable[..., tuple[int, str, str]]) -> None:
+    assert ctl("status") == (
+        3,
+        "",
+        "tcpdctl: no daemon listens on admin.sock; is [admin] in its configuration?\n",
+    )
