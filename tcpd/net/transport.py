@@ -42,6 +42,7 @@ from twisted.python.failure import Failure
 from tcpd.net.causes import cause_of_end, cause_of_error
 from tcpd.net.hot_path import CORKED, OPEN, HotPath
 from tcpd.net.lingering import lingers
+from tcpd.net.tcp_info import TCPInfo, tcp_info
 
 # Two reads' worth: the answer to one may be queued whole, and the next already be there, so that a
 # peer that does read is not held by a single read, and one that doesn't costs no more than this.
@@ -104,6 +105,10 @@ class StreamTransport(HotPath):
     def getHost(self) -> Any:
         """Our own address on this connection; the proxy's, if it was told."""
         return self._host_address or super().getHost()
+
+    def tcp_info(self) -> TCPInfo | None:
+        """Return what the kernel says of the connection; None if it isn't TCP, or is over."""
+        return tcp_info(self.socket) if "socket" in self.__dict__ else None
 
     # -- writing, off the hot path -----------------------------------------------------------
 

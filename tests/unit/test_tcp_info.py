@@ -6,7 +6,12 @@ import socket
 import subprocess
 
 import pytest
+from helpers.net_loop import HandReactor
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
 
+from tcpd.net.sockets import Server
 from tcpd.net.tcp_info import TCPInfo, parse, tcp_info
 
 
@@ -99,3 +104,17 @@ def test_an_older_kernel_tells_less(pair) -> None:
 def test_no_structure_raises() -> None:
     for size in range(257):
         parse(os.urandom(size))
+
+
+def test_a_transport_tells_of_its_own_connection(pair) -> None:
+    reactor = HandReactor()
+    try:
+        ours, _ = pair
+        transport = Server(ours.dup(), Protocol(), ("127.0.0.1", 1), None, 0, reactor)
+        info = transport.tcp_info()
+        assert info is not None
+        assert info.state == "established"
+        transport.connectionLost(Failure(ConnectionDone()))
+        assert transport.tcp_info() is None
+    finally:
+        reactor.close()
