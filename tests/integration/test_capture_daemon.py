@@ -1,5 +1,6 @@
 """Captures of the real daemon, as tshark sees them."""
 
+import http.client
 import json
 import os
 import re
@@ -18,6 +19,13 @@ from faults.harness import fill, small_disk
 from helpers import pem
 from helpers.daemon import PATIENCE, Daemon, receive_all, run_tcpd, tcpd
 from helpers.packets import conversations, read
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tcpd.capture.frames import Address
+from tcpd.capture.packets import Packets
+from tcpd.capture.track import Subject
+from tcpd.events import Identity
 
 needs_tshark = pytest.mark.skipif(
     shutil.which("tshark") is None, reason="tshark isn't installed (Debian's package: tshark)"
@@ -281,3 +289,96 @@ def test_a_full_disk_hurts_no_session_and_what_is_lost_is_told(tmp_path: Path) -
         data = [each.data for each in file.packets if each.data]
         assert (data[0], data[-1]) == (b"before", b"after")
         assert os.stat(disk / "echo.pcapng").st_mode & 0o777 == 0o600
+
+
+class Local(http.client.HTTPConnection):
+    """HTTP over a UNIX socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=PATIENCE)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(PATIENCE)
+        self.sock.connect(str(self._path))
+
+
+def test_one_session_is_captured_for_a_while(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "tcpd.toml").write_text(f"""
+[listeners.echo]
+listen = "tcp:0:interface=127.0.0.1"
+[capture]
+path = "files"
+[admin]
+listen = "unix:{tmp_path}/admin.sock"
+""")
+
+    def post(**body: str) -> tuple[int, dict[str, object]]:
+        api = Local(tmp_path / "admin.sock")
+        headers = {"Content-Type": "application/json"}
+        api.request("POST", "/api/capture", json.dumps(body), headers)
+        answer = api.getresponse()
+        return answer.status, json.loads(answer.read())
+
+    with tcpd("--config=tcpd.toml", cwd=tmp_path) as daemon, daemon.connect() as sock:
+
+        def say(data: bytes) -> None:
+            sock.sendall(data)
+            assert sock.recv(100) == data
+
+        say(b"before")
+        api = Local(tmp_path / "admin.sock")
+        api.request("GET", "/api/sessions")
+        (session,) = json.loads(api.getresponse().read())["sessions"]
+        status, started = post(action="start", session=session["id"], format="pcapng")
+        assert (status, started["state"], started["sessions"]) == (200, "running", 1)
+        say(b"then")
+        assert post(action="start", session=session["id"], format="pcapng")[0] >= 400
+        status, stopped = post(action="stop", session=session["id"])
+        assert (status, stopped["state"]) == (200, "ended")
+        say(b"after")
+        assert post(action="start", listener="echo", format="hexdump", file="x")[0] == 200
+        say(b"again")
+        assert post(action="start", listener="echo", format="pcapng", file="../x")[0] >= 400
+        daemon.stop()
+    packets = read(Path(str(started["path"])).read_bytes()).packets
+    assert [each.data for each in packets if each.data] == [b"then", b"then"]
+    assert "|again|" in (tmp_path / "files" / "x.txt").read_text()
+
+
+PIECES = st.lists(
+    st.tuples(
+        st.sampled_from(["in", "out"]),
+        st.binary(min_size=1, max_size=50) | st.integers(1, 200_000).map(bytes),
+    ),
+    max_size=10,
+)
+
+
+@needs_tshark
+@settings(max_examples=15, deadline=None)
+@given(pieces=PIECES, number=st.integers(0, 1 << 32), half=st.integers(0, 10))
+def test_any_bytes_come_back_through_tshark(
+    tmp_path_factory: pytest.TempPathFactory, pieces, number: int, half: int
+) -> None:
+    who = Identity("ab12cd34-7", "web", "echo", "192.0.2.7", 5000, "192.0.2.1:80")
+    peer, local = (Address(bytes((192, 0, 2, n)), port) for n, port in ((7, 5000), (1, 80)))
+    track = Packets().track(
+        Subject(who=who, peer=peer, local=local, number=number, encrypted=False)
+    )
+    data = Packets().header("web") + track.begin(1, None)
+    sent = {"in": b"", "out": b""}
+    for n, (side, piece) in enumerate(pieces):
+        if n == half:
+            data += track.finish(n, "in", None)
+        if side == "in" and n >= half:
+            continue
+        data += track.data(n + 1, side, piece, None)
+        sent[side] += piece
+    data += track.close(100, "out", "handler-closed", None)
+    file = tmp_path_factory.mktemp("any") / "any.pcapng"
+    file.write_bytes(data)
+    assert followed(file, 0) == (sent["in"], sent["out"])
+    assert complaints(file) == ""
