@@ -9,11 +9,14 @@ from tcpd.admin.auth import Right
 from tcpd.admin.calls import Call, Route
 
 _DIRECTORY = Path(__file__).parent / "page"
+_SCRIPT = "text/javascript; charset=utf-8"
 _FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
-    "/app.js": ("app.js", "text/javascript; charset=utf-8"),
-    "/draw.js": ("draw.js", "text/javascript; charset=utf-8"),
-    "/talk.js": ("talk.js", "text/javascript; charset=utf-8"),
+    "/app.js": ("app.js", _SCRIPT),
+    "/ask.js": ("ask.js", _SCRIPT),
+    "/detail.js": ("detail.js", _SCRIPT),
+    "/draw.js": ("draw.js", _SCRIPT),
+    "/talk.js": ("talk.js", _SCRIPT),
     "/style.css": ("style.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
