@@ -53,7 +53,7 @@ class Controls:
             return "draining"
         if listener.suspended:
             return "suspended"
-        return "up" if listener.ports else "down"
+        return "up" if any(each.port and each.is_open for each in listener.doors) else "down"
 
     def suspend(self, name: str) -> None:
         """Have a listener accept nobody; who connects waits in the kernel's queue."""

@@ -113,9 +113,10 @@ def limits(house: House, census: Census) -> Iterator[Sample]:
 
 
 def listeners_up(house: House, census: Census) -> Iterator[Sample]:
-    """Give whether each listener accepts connections."""
+    """Give whether each listener accepts connections, at all of its addresses."""
     for name, listener in house.listeners.items():
-        yield (name,), bool(listener.ports) and not listener.suspended
+        open_ = all(door.port is not None and door.is_open for door in listener.doors)
+        yield (name,), open_ and not listener.suspended
 
 
 def arriving(house: House, census: Census) -> Iterator[Sample]:

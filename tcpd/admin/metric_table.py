@@ -126,7 +126,7 @@ METRICS: tuple[Spec, ...] = (
         "tcpd_listener_up",
         "gauge",
         _LISTENER,
-        "Whether the listener accepts connections; 0 if it is closed or suspended.",
+        "Whether it accepts connections at all its addresses; 0 also if it is suspended.",
         listeners_up,
     ),
     Spec(

@@ -125,7 +125,11 @@ class Views:
         return {
             "name": name,
             "handler": serving.origin.handler,
-            "addresses": [format_address(port.getHost()) for port in listener.ports],
+            "addresses": [
+                format_address(door.port.getHost())
+                for door in listener.doors
+                if door.port is not None and door.is_open  # one that has broken has no address
+            ],
             "state": self._controls.state_of(listener),
             "sessions": {**_counted(figures), "limit": None if limit == "off" else limit},
             "refused": census.arrivals[name].refused if name in census.arrivals else {},

@@ -7,10 +7,12 @@ from helpers.hand import A_TURN, done, take_turns_at_everything
 from helpers.reload_house import House
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
 
 from tcpd.admin import rates, turns, views
 from tcpd.admin.controls import Controls, NotNowError, UnknownError
 from tcpd.admin.house import find_session, sessions_of
+from tcpd.admin.metrics import exposition
 from tcpd.admin.views import SORTS, SortError, Views
 from tcpd.sinks.log_switch import LogSwitch
 
@@ -273,6 +275,16 @@ def test_a_suspended_listener_lets_nobody_in_until_it_is_resumed(house) -> None:
     house.reactor.turn(3)
     assert house.hear(waiting) == b"x"
     assert house.status()["listeners"][0]["state"] == "up"
+
+
+def test_a_listener_whose_socket_has_broken_is_down(house) -> None:
+    house.start(ONE)
+    (port,) = house.ports("a")
+    with capturedLogs():
+        port.connectionLost(Failure(OSError("broken")))
+    assert house.status()["listeners"][0]["state"] == "down"
+    body, _ = done(house.reactor, exposition(house.daemon))
+    assert b'tcpd_listener_up{listener="a"} 0.0' in body
 
 
 def test_a_listener_stays_suspended_over_a_reload(house) -> None:

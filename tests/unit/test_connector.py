@@ -198,6 +198,8 @@ def test_it_gives_up_once_after_as_many_failures_in_a_row_as_it_may_have() -> No
         late = house.connector.whenConnected()
         house.clock.advance(0)
     assert house.connector.state == "gave-up"
+    counts = house.connector.serving.counts
+    assert (counts.tries, counts.failed_tries, counts.handshake_failures) == (5, 4, 0)
     assert house.events.count("gave-up") == 1
     assert not house.connector.running
     assert house.clock.getDelayedCalls() == []

@@ -215,6 +215,15 @@ def test_out_of_descriptors_it_waits_and_says_so_once(reactor, code):
     assert log.warn.call_count == 1
 
 
+def test_what_accepting_fails_at_is_told_to_the_acceptor(reactor):
+    gate = Gate()
+    port = listen(reactor, gate)
+    faked(port, errno.ECONNABORTED, errno.EPERM, errno.EMFILE)
+    port.doRead()
+    assert gate.accept_failures == ["failed", "failed", "starved"]
+    port.stopListening()
+
+
 def test_a_released_descriptor_ends_the_wait_at_once(reactor):
     gate = Gate()
     port = listen(reactor, gate)

@@ -181,8 +181,26 @@ def test_a_peer_that_does_not_read_is_held_above_the_high_water_mark():
     with Session(Echo()) as session:
         fill(session)
         assert HIGH_WATER < session.transport.queued < 2 * HIGH_WATER
+        assert session.transport.held
         drain(session)
         assert session.transport in session.reactor.readers
+        assert not session.transport.held
+
+
+def test_it_is_counted_how_often_a_peer_is_held():
+    with Session(Echo()) as session:
+        assert "pauses" not in vars(session.transport)  # who is never held needs no number
+        for times in (1, 2):
+            fill(session)
+            assert session.transport.pauses == times
+            drain(session)
+
+
+def test_a_peer_that_the_handler_holds_is_held_and_not_counted():
+    with Session(Echo()) as session:
+        session.transport.pauseProducing()
+        assert session.transport.held
+        assert session.transport.pauses == 0
 
 
 def test_reading_resumes_at_the_low_water_mark():

@@ -291,6 +291,8 @@ def test_a_change_touches_only_what_is_different(many):
     assert (new.numbers, fresh.numbers) == ([2], [2])
     all_.clock.advance(1)
     assert [each.name for each in all_.sinks.status()] == ["kept", "changed", "added"]
+    written = {name: each.written for name, each in all_.sinks.totals().items()}
+    assert written == {"kept": 2, "gone": 1, "changed": 2, "added": 1}  # none goes back
 
 
 def test_a_change_that_is_not_committed_changes_nothing(many):
@@ -332,3 +334,4 @@ def test_an_old_one_that_never_ends_is_left_alone(many):
         "the sink one has ended; 1 records that it had not written are lost"
     )
     assert len(all_.sinks.status()) == 1
+    assert all_.sinks.totals()["one"].lost == 1
