@@ -225,8 +225,7 @@ class Api:
             "is that the place that [admin] names?",
         )
 
-    @staticmethod
-    def _refusal(status: int, said: Any) -> CtlError:
+    def _refusal(self, status: int, said: Any) -> CtlError:
         said = said if isinstance(said, dict) else {}
         problem = str(said.get("error") or f"the daemon answers with HTTP status {status}")
         hint = str(said.get("hint") or "")
@@ -237,8 +236,8 @@ class Api:
             ending = UNKNOWN
         elif status == http.client.CONFLICT and said.get("errors"):
             ending = BAD_CONFIG
-        elif status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN) and not hint:
-            hint = "give --token-file, or be root or the daemon's own user on its UNIX socket"
+        elif status == http.client.UNAUTHORIZED and not self.place.path:
+            hint = "is it the right one?" if self._token else "give it with --token-file"
         return CtlError(ending, problem, hint, said)
 
     @contextmanager

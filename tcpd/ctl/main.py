@@ -46,14 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: after --help, and for a wrong command line.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] == [COMPLETE]:
-        from tcpd.ctl.completion import complete
-
-        return complete(words[1:], lambda given: find_daemon(given, os.environ))
-    given = parse_options(words)
+    given = None if words[:1] == [COMPLETE] else parse_options(words)
     # `tcpdctl sessions | head` ends as every other command does there.
     try:
-        status = _run(given)
+        status = _complete(words[1:]) if given is None else _run(given)
         sys.stdout.flush()
         return status
     except BrokenPipeError:
@@ -61,6 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+
+
+def _complete(words: Sequence[str]) -> int:
+    from tcpd.ctl.completion import complete
+
+    return complete(words, lambda given: find_daemon(given, os.environ))
 
 
 def _run(given: Namespace) -> int:

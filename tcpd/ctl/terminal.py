@@ -19,6 +19,7 @@ from typing import Self
 # Another screen, no cursor, no wrapping at the right edge; and back.
 _ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"
 _LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l"
+_DRAWN = "\x1b[?25l"  # ends a frame; some terminals show the cursor again after a resize
 _SEQUENCES = {
     "\x1b[A": "up", "\x1bOA": "up", "\x1b[B": "down", "\x1bOB": "down",
     "\x1b[5~": "page-up", "\x1b[6~": "page-down",
@@ -108,7 +109,8 @@ class Terminal:
 
     def draw(self, lines: Sequence[str]) -> None:
         """Show a frame over the last one."""
-        self._write("\x1b[H" + "\x1b[K\r\n".join(lines) + "\x1b[K\x1b[J")
+        # Erased before it is written: behind a full line the cursor stands on its last character.
+        self._write("\x1b[H" + "\r\n".join(f"\x1b[K{line}" for line in lines) + _DRAWN)
 
     def keys(self, seconds: float) -> list[str] | None:
         """Return the keys that are pressed next; none after so many seconds, or when woken.

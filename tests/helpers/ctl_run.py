@@ -123,10 +123,10 @@ class Screen:
     @property
     def frame(self) -> list[str]:
         """The last whole frame, without colours."""
-        frames = [each for each in self.raw.split("\x1b[H")[1:] if "\x1b[J" in each]
+        frames = [each for each in self.raw.split("\x1b[H")[1:] if "\x1b[?25l" in each]
         if not frames:
             return []
-        text = frames[-1].partition("\x1b[J")[0]
+        text = frames[-1].partition("\x1b[?25l")[0]
         return _SEQUENCE.sub("", text).replace("\r", "").split("\n")
 
     def expect(self, pattern: str) -> list[str]:

@@ -347,6 +347,14 @@ def test_how_it_ends(run, site, answer, ending):
     assert err.count("\n") == 1
 
 
+def test_a_missing_token_is_told_in_our_words(site, capsys):
+    refusal = {"error": "this needs the token", "hint": "send 'Authorization: Bearer TOKEN'"}
+    site.answers["POST /api/reload"] = (401, refusal)
+    with site.serve() as where:
+        assert main(["reload", where]) == 1
+    assert capsys.readouterr().err == ("tcpdctl: this needs the token; give it with --token-file\n")
+
+
 def test_a_stranger_listens(run, site):
     site.answers["GET /api/events"] = (200, {"no": "stream"})
     assert run("tail")[0] == 3

@@ -1,6 +1,7 @@
 """tcpdctl top: frames that fit, and keys on a real pseudo-terminal."""
 
 import os
+import re
 import signal
 import time
 
@@ -160,6 +161,8 @@ def test_q_leaves_and_the_terminal_is_restored(where):
         screen.type("q")
         assert screen.finish() == 0
         assert screen.is_restored()
+        # An erasure behind a line that fills its row would take its last character.
+        assert re.search(r"[^\r\n]\x1b\[[JK]", screen.raw.replace("\x1b[H", "\n")) is None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
