@@ -55,6 +55,7 @@ static struct {
 
 static char *payload, *answer;
 static struct sockaddr_in server;
+static struct slot *slots;
 static int epoll;
 static int new_each_time, comparing = 1, ending;
 static long under_way;
@@ -152,6 +153,20 @@ static void close_slot(struct slot *slot)
     close(slot->stream.fd);
 }
 
+/* A server may let only so many in from one address: each five hundred slots have one. */
+static void leave_from_address_of(struct slot *slot, int fd)
+{
+    int late = 1; /* the port is chosen by connect, as without a bind; see ip(7) */
+    long which = (slot - slots) / 500;
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    if (!which)
+        return;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + which);
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &late, sizeof late);
+    if (bind(fd, (struct sockaddr *)&address, sizeof address))
+        fail("bind");
+}
+
 static void open_slot(struct slot *slot, int blocking)
 {
     int on = 1, kind = SOCK_STREAM | SOCK_CLOEXEC | (blocking ? 0 : SOCK_NONBLOCK);
@@ -164,6 +179,7 @@ static void open_slot(struct slot *slot, int blocking)
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
         setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     }
+    leave_from_address_of(slot, fd);
     slot->began = now(CLOCK_MONOTONIC);
     if (connect(fd, (struct sockaddr *)&server, sizeof server) && errno != EINPROGRESS)
         fail("connect");
@@ -258,7 +274,7 @@ static void advance(struct slot *slot, int readable)
     }
 }
 
-static void run(struct slot *slots)
+static void run(void)
 {
     static struct epoll_event events[EVENTS];
     struct cpu before, after;
@@ -359,7 +375,7 @@ int main(int count, char **words)
     server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     streams_prepare();
 
-    struct slot *slots = calloc(ask.connections, sizeof *slots);
+    slots = calloc(ask.connections, sizeof *slots);
     payload = malloc(ask.size + ask.line + 1);
     answer = malloc(ask.size + ask.line + 1);
     epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -377,7 +393,7 @@ int main(int count, char **words)
         while (getchar() != EOF) {
         }
     } else {
-        run(slots);
+        run();
     }
     for (long i = 0; i < ask.connections; i++)
         close_slot(&slots[i]);

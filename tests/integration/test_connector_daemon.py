@@ -342,7 +342,7 @@ def test_the_documents_tables_are_right(tmp_path: Path, authority: trustme.CA) -
         '[[rules]]\nmatch = { equals = "ping" }\nreply = "pong"\n'
     )
     tables = example("toml")
-    assert len(tables) == 2
+    assert len(tables) == 3
     for text in tables:
         (tmp_path / "tcpd.toml").write_text(text)
         file = TomlFile.read(tmp_path / "tcpd.toml")
