@@ -20,6 +20,8 @@ Off = Literal["off"]
 
 # The burst of a low rate. A client that opens two or three connections at once is no flood.
 LEAST_BURST = 5
+# One in ten days. Of what is much less, arithmetic makes no limit at all.
+LEAST_RATE = 1 / 864_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +43,9 @@ class Limits:
 
     def __post_init__(self) -> None:
         errors = []
-        if self.rate != "off" and self.rate <= 0:
+        if self.rate != "off" and self.rate < LEAST_RATE:
             hint = "'off' is no limit at all"
-            errors.append(FieldError(("rate",), "a rate has to be more than 0", hint))
+            errors.append(FieldError(("rate",), "a rate has to be at least one in ten days", hint))
         if self.burst is not None and self.rate == "off":
             problem = "it is of no use without a rate"
             errors.append(FieldError(("burst",), problem, "add 'rate'", [("rate",)]))

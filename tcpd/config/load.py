@@ -312,7 +312,13 @@ class _Loader:
         )
 
     def check_kind(self, endpoint: ServerEndpoint | ClientEndpoint, place: Place) -> None:
-        """Note an endpoint of a kind that nobody knows."""
+        """Note an endpoint of a kind that nobody knows, or that isn't safe."""
+        if endpoint.kind == "haproxy" and isinstance(endpoint, ServerEndpoint):
+            problem = "'haproxy:' would believe anybody's PROXY header"
+            inner = endpoint.text.partition(":")[2]
+            hint = f"write '{inner}', and say whom to trust: proxy = {{ trusted = [...] }}"
+            self.problems.append(place.error(problem, hint))
+            return
         if endpoint.known or self.installed_kinds is None:
             return
         server = isinstance(endpoint, ServerEndpoint)

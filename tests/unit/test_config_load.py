@@ -245,7 +245,14 @@ def kinds(*, server: bool) -> set[str]:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[listeners.a]\nlisten = ["tcp:0", "tls:/", "stdio:", "HAProxy:tcp:0"]\n', ""),
+        ('[listeners.a]\nlisten = ["tcp:0", "tls:/", "STDIO:"]\n', ""),
+        (
+            '[listeners.a]\nlisten = ["tcp:0",\n"HAProxy:tcp:0"]\n',
+            (
+                "x.toml:3: listeners.a.listen[1]: 'haproxy:' would believe anybody's PROXY header;"
+                " write 'tcp:0', and say whom to trust: proxy = { trusted = [...] }"
+            ),
+        ),
         ('[connectors.a]\nconnect = "tls:h:1"\n', ""),
         (
             '[listeners.a]\nlisten = ["tcp:0",\n"tpc:1"]\n',

@@ -234,7 +234,11 @@ def test_no_text_does_anything_but_be_a_network_or_not(text):
             "per_address = 1.5",
             ["per_address: expected a whole number or 'off', not the number 1.5"],
         ),
-        ("rate = 0", ["rate: a rate has to be more than 0; 'off' is no limit at all"]),
+        ("rate = 0", ["rate: a rate has to be at least one in ten days; 'off' is no limit at all"]),
+        (
+            "rate = 1e-320",
+            ["rate: a rate has to be at least one in ten days; 'off' is no limit at all"],
+        ),
         ("rate = '50'", ["rate: expected a rate such as '50/s' or 'off', not '50'"]),
         ("burst = 3", ["burst: it is of no use without a rate; add 'rate'"]),
         ("rate = 'x'\nburst = 3", ["rate: expected a rate such as '50/s' or 'off', not 'x'"]),
