@@ -102,6 +102,7 @@ class Port(Reception, tcp.Port):
         self._starved_call: Any = None
         self._starved_said = float("-inf")
         self._batch = BATCH
+        self._held_too = False
 
     def secure(self, tls: ServerTLS | None) -> None:
         """Have every connection that is accepted from now on speak TLS, or no TLS any more."""
@@ -276,10 +277,20 @@ class Port(Reception, tcp.Port):
         self.release("starved")
 
     def accept_waiting(self) -> None:
-        """Accept who is waiting in the backlog, whom closing the socket would turn away."""
-        if self.connected and not self.disconnecting and not self._holds:
-            self._batch = BATCH
-            self.doRead()
+        """Accept all who wait in the backlog, whom closing the socket would turn away.
+
+        A port that is held accepts them too: it won't have another occasion. Who is over a limit
+        is refused by the acceptor.
+        """
+        if self.connected and not self.disconnecting:
+            # Those who connect meanwhile don't make it endless. Linux queues one more than asked.
+            # Of a socket that was handed to us, nobody has told the backlog.
+            self._batch = max(BACKLOG, self.backlog or 0) + 1
+            self._held_too = True
+            try:
+                self.doRead()
+            finally:
+                self._held_too = False
 
     # -- accepting ---------------------------------------------------------------------------
 
@@ -288,7 +299,7 @@ class Port(Reception, tcp.Port):
         accepted = 0
         accept = self.socket.accept
         # Held back: by another port, between the poll that named this one and now.
-        while accepted < self._batch and not self._holds:
+        while accepted < self._batch and (not self._holds or self._held_too):
             try:
                 sock, address = accept()
             except BlockingIOError:

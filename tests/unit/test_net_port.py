@@ -535,10 +535,30 @@ def test_who_waits_in_the_backlog_is_accepted_before_a_port_closes(reactor):
     with connect(port), connect(port):
         port.accept_waiting()
         assert len(gate.accepted) == 2
-        port.hold("full")
-        with connect(port):
-            port.accept_waiting()
-        assert len(gate.accepted) == 2
+
+
+def test_who_waits_at_a_successor_is_accepted_too(reactor):
+    gate = Gate()
+    heir = listen(reactor, Gate()).successor(gate)
+    with connect(heir):
+        heir.accept_waiting()
+        assert len(gate.accepted) == 1
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_all_who_wait_are_accepted_before_a_port_closes_however_many(reactor, held):
+    gate = Gate(admits=False)  # so that nobody keeps a descriptor of ours
+    port = listen(reactor, gate)
+    with ExitStack() as clients:
+        for _ in range(BATCH + 10):
+            clients.enter_context(connect(port))
+        if held:
+            port.hold("full")
+        port.accept_waiting()
+        assert len(gate.asked) == BATCH + 10
+    with connect(port):  # and held it stays
+        port.doRead()
+        assert len(gate.asked) == BATCH + 10 + (not held)
 
 
 def test_tls_can_be_switched_off_again(reactor):
