@@ -224,3 +224,8 @@ class HotPath(tcp.Connection):
             self._wrote_late = False
             self._hold_if_full()
         return None
+
+    @property
+    def queued(self) -> int:
+        """How many of the handler's bytes the kernel hasn't taken yet; 0 once it has ended."""
+        return len(self.dataBuffer) - self.offset + sum(map(len, self._tempDataBuffer))

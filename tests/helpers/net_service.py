@@ -310,13 +310,13 @@ def main(reactor_name, handler_name):
     from twisted.protocols.basic import LineReceiver
     from twisted.python.log import startLogging
 
-    from tcpd.net import transport as transport_module
+    from tcpd.net import half_close
     from tcpd.net.network import Network
     from tcpd.net.tls import NamedCertificate, ServerTLS
 
     startLogging(sys.stderr, setStdout=False)
     if "grace" in OPTIONS:
-        transport_module.PRODUCER_GRACE = OPTIONS["grace"]
+        half_close.PRODUCER_GRACE = OPTIONS["grace"]
     if "descriptors" in OPTIONS:
         import resource
 

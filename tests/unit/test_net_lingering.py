@@ -224,7 +224,7 @@ def test_a_peer_that_only_pushes_is_cut_after_so_many_bytes(monkeypatch):
 @pytest.mark.parametrize("half_closed", [False, True])
 def test_who_ended_first_is_not_lingered_for(half_closed, monkeypatch):
     asked = mock.Mock()
-    monkeypatch.setattr("tcpd.net.transport.lingers", asked)
+    monkeypatch.setattr("tcpd.net.ending.lingers", asked)
     with Meeting(Says(b""), tcp_pair()) as meeting:
         meeting.protocol.connectionMade = lambda: None
         meeting.begin()

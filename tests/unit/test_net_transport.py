@@ -409,11 +409,11 @@ def test_an_address_from_a_proxy_is_the_one_that_is_given():
 
 
 def test_every_kind_of_transport_is_known_to_the_lean_loop():
-    from tcpd.net.hot_path import LEAN_KINDS
+    from tcpd.net.hot_path import LEAN_KINDS, HotPath
     from tcpd.net.tls_transport import TLSServer
 
     assert {Server, TLSServer} <= LEAN_KINDS
-    assert all(issubclass(kind, StreamTransport) for kind in LEAN_KINDS)
+    assert all(issubclass(kind, HotPath) for kind in LEAN_KINDS)
 
 
 class Answers(Recorder):
