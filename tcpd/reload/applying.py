@@ -37,11 +37,15 @@ class Refused(Exception):  # noqa: N818  (it says what has become of the configu
 
     Args:
         problems: all that is wrong, a line each.
+
+    Attributes:
+        lost: the addresses that were closed on the way and couldn't be opened again.
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__(*problems)
         self.problems = tuple(problems)
+        self.lost: tuple[str, ...] = ()
 
 
 def apply(house: House, read: Callable[[], Config]) -> list[str]:
@@ -55,7 +59,7 @@ def apply(house: House, read: Callable[[], Config]) -> list[str]:
         What was different, in words.
 
     Raises:
-        Refused: it can't be applied, and nothing has changed.
+        Refused: it can't be applied, and nothing has changed, but for what its `lost` says.
     """
     old = house.config
     try:
@@ -93,7 +97,12 @@ def apply(house: House, read: Callable[[], Config]) -> list[str]:
             switch_log = _prepare_log(house, new, undo, problems)
             _refuse(problems, house)
             problems += inside.displace(undo)
-            _refuse(problems, house)
+            try:
+                _refuse(problems, house)
+            except Refused as refused:
+                undo.close()
+                refused.lost = tuple(inside.lost)
+                raise
             undo.pop_all()
         # Nothing fails from here on.
         switch_log()

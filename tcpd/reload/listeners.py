@@ -6,7 +6,8 @@ What is left is closed, what is missing is opened. A listener that goes on takes
 version what sessions to come are served on.
 
 An address that can't be open beside one that goes (another interface of the same port) is the only
-one for which a socket is closed first: last of all, and opened anew if the reload fails at it.
+one for which a socket is closed first: last of all, and opened anew if the reload fails at it. It
+isn't closed if this process couldn't open it anew.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from twisted.logger import Logger
 from tcpd.errors import StartError
 from tcpd.listener import Door, Listener
 from tcpd.net.port import Port
+from tcpd.reload.again import why_not_again
 from tcpd.reload.house import House
 from tcpd.session import format_address
 
@@ -54,6 +56,9 @@ class ListenersChange:
         running: by name.
         fresh: by name, not open.
         changed: the names of those whose sessions to come are served on other terms.
+
+    Attributes:
+        lost: the addresses that were closed for others, and that can't be opened again.
     """
 
     log = Logger()
@@ -68,6 +73,7 @@ class ListenersChange:
             name: _Change(fresh=each, running=running.get(name)) for name, each in fresh.items()
         }
         self._changed = changed
+        self.lost: list[str] = []
         self._removed = [each for name, each in running.items() if name not in fresh]
         # Every address that is open: whose it is, until somebody has claimed it.
         self._open = [(each, door) for each in running.values() for door in each.doors]
@@ -138,8 +144,9 @@ class ListenersChange:
                 undo.callback(door.close_at_once)
         late = []
         for change, door in self._to_open:
-            if self._in_the_way(door):
+            if places := self._in_the_way(door):
                 late.append((change, door))
+                problems += self._final(places, change, door)
                 continue
             try:
                 self._open_door(change, door, undo)
@@ -159,8 +166,8 @@ class ListenersChange:
                 if isinstance(other.port, Port):
                     other.port.accept_waiting()
                     self._displaced.append((listener, other, format_address(other.port.getHost())))
+                undo.callback(self._reopen, listener, other, _shown(other))
                 other.close_at_once()
-                undo.callback(self._reopen, listener, other)
         problems: list[StartError] = []
         for change, door in self._to_open:
             try:
@@ -203,11 +210,29 @@ class ListenersChange:
             if door.is_open and door.address.clashes_with(wanted.address)
         ]
 
-    def _reopen(self, listener: Listener, door: Door) -> None:
+    def _final(self, places: list[int], change: _Change, wanted: Door) -> list[StartError]:
+        """Return why addresses that are in the way of another must not be closed for it."""
+        problems = []
+        for listener, other in (self._open[place] for place in places):
+            why = why_not_again(other.port) if isinstance(other.port, Port) else ""
+            if why:
+                problems.append(
+                    StartError(
+                        f"listener {change.listener.serving.origin.name!r} cannot take"
+                        f" {wanted.address.address}, since {other.address.address} of listener"
+                        f" {listener.serving.origin.name!r} would have to be closed for it, and"
+                        f" couldn't be opened again: {why}; restart tcpd to change this address"
+                    )
+                )
+        return problems
+
+    def _reopen(self, listener: Listener, door: Door, address: str) -> None:
         try:
             listener.open(door)
         except StartError as error:
             self.log.critical("{problem}", problem=error)
+            self.lost.append(address)
+            listener.tell(address, up=False)
 
     # -- what can't --------------------------------------------------------------------------
 
@@ -239,3 +264,10 @@ class ListenersChange:
                 change.running.tell_of(change.new)
         for listener in self._removed:
             house.leave(listener)
+
+
+def _shown(door: Door) -> str:
+    """Return where a door is open, for people."""
+    if isinstance(door.port, Port):
+        return format_address(door.port.getHost())
+    return door.address.address

@@ -49,7 +49,7 @@ class Reloader:
         try:
             changes = apply(self._house, self._read)
         except Refused as refused:
-            self._tell_refused(refused.problems, began)
+            self._tell_refused(refused.problems, refused.lost, began)
             return False
         except Exception:  # a mistake of ours; the service manager must not wait for us for ever
             self.log.failure("the reload failed")
@@ -77,12 +77,21 @@ class Reloader:
         self._house.bus.emit(ConfigurationReloaded(changes=tuple(changes), duration=seconds))
         self._manager.notify(READY="1", STATUS=self._house.status())
 
-    def _tell_refused(self, problems: tuple[str, ...], began: int) -> None:
+    def _tell_refused(self, problems: tuple[str, ...], lost: tuple[str, ...], began: int) -> None:
         seconds = (time.monotonic_ns() - began) / 1e9
         for problem in problems:
             self.log.error("reload: {problem}", problem=problem)
-        self.log.error("the new configuration is refused, and nothing has changed")
+        if lost:
+            self.log.critical(
+                "the new configuration is refused, and tcpd no longer listens on {lost}, which"
+                " couldn't be opened again; restart tcpd",
+                lost=" and ".join(lost),
+            )
+        else:
+            self.log.error("the new configuration is refused, and nothing has changed")
         self._house.bus.emit(ConfigurationRefused(errors=problems, duration=seconds))
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         status = f"{self._house.status()}; the last reload was refused: {problems[0]}{more}"
+        if lost:
+            status += f"; {' and '.join(lost)} is closed"
         self._manager.notify(READY="1", STATUS=status)

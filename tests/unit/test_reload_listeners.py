@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 from helpers.reload_house import House, free_port
+from twisted.internet.error import CannotListenError
 from twisted.logger import capturedLogs
 
 from tcpd.net.port import Port
@@ -164,6 +165,65 @@ def test_what_is_closed_for_another_is_opened_again_if_that_fails(house) -> None
     for each in (number, other):
         assert house.talk(house.connect(each)) == b"x"
     assert house.talk(early) == b"x"
+
+
+def test_what_could_not_be_opened_again_is_not_closed_for_another(house, monkeypatch) -> None:
+    number = free_port()
+    house.start(echo("a", tcp(number)))
+    (port,) = house.ports("a")
+
+    def refuse(self, address):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tcpd.reload.again.socket.socket.bind", refuse, raising=False)
+        event = house.reload(echo("a", f"tcp:{number}"))
+    (error,) = event.errors
+    assert error == (
+        f"listener 'a' cannot take *:{number}, since 127.0.0.1:{number} of listener 'a' would have"
+        " to be closed for it, and couldn't be opened again: this user has no permission to bind"
+        " it; restart tcpd to change this address"
+    )
+    assert house.ports("a") == [port]
+    assert house.changes == []
+    assert house.talk(house.connect(number)) == b"x"
+
+
+def test_a_unix_socket_in_a_directory_of_somebody_else_is_not_closed(
+    house, tmp_path, monkeypatch
+) -> None:
+    path = tmp_path / "s.sock"
+    house.start(echo("a", f"unix:{path}:mode=600"))
+    before = path.stat().st_ino
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda *arguments, **more: False)
+        event = house.reload(echo("a", f"unix:{path}:mode=660"))
+    assert "this user can't write to its directory; restart tcpd" in event.errors[0]
+    assert (path.stat().st_ino, house.changes) == (before, [])
+    tmp_path.chmod(0o1777)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: 54321)
+        event = house.reload(echo("a", f"unix:{path}:mode=660"))
+    assert "its file is another user's; restart tcpd" in event.errors[0]
+    assert (path.stat().st_ino, house.changes) == (before, [])
+
+
+def test_what_can_not_be_opened_again_after_all_is_said_to_be_lost(house, monkeypatch) -> None:
+    number = free_port()
+    house.start(echo("a", tcp(number)))
+
+    def refuse(self):
+        raise CannotListenError("", number, PermissionError(13, "Permission denied"))
+
+    monkeypatch.setattr(Port, "_bind", refuse)
+    with capturedLogs() as logs:
+        house.reload(echo("a", f"tcp:{number}"))
+    assert house.changes == [("a", f"127.0.0.1:{number}", False)]
+    said = [each["log_format"] for each in logs]
+    assert not any("nothing has changed" in each for each in said)
+    (lost,) = [each["lost"] for each in logs if "lost" in each]
+    assert lost == f"127.0.0.1:{number}"
+    assert house.messages[-1]["STATUS"].endswith(f"; 127.0.0.1:{number} is closed")
 
 
 def test_if_one_port_is_in_use_none_is_opened_and_everything_stays(house) -> None:
