@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,14 @@ class TomlFile:
         """
         name = escape_text(str(path), limit=500)
         try:
-            with path.open("rb") as file:
+            # Without waiting, since to open a FIFO may take for ever.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            with open(descriptor, "rb") as file:
+                mode = os.fstat(descriptor).st_mode
+                if stat.S_ISDIR(mode):
+                    raise IsADirectoryError
+                if not stat.S_ISREG(mode):
+                    raise _failure(name, "is no regular file", "name a file that can be read again")
                 data = file.read(MAX_SIZE + 1)
         except (OSError, ValueError) as error:
             raise _failure(name, _reason(error)) from None

@@ -85,16 +85,40 @@ def test_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path.chmod(0)
     if os.access(path, os.R_OK):  # root reads it all the same, so the refusal is made here
 
-        def refuse(self: Path, mode: str) -> None:
+        def refuse(path: Path, flags: int) -> None:
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(Path, "open", refuse)
+        monkeypatch.setattr(os, "open", refuse)
     assert read_error(path) == "FILE: this user has no permission to read it"
 
 
 def test_a_file_without_end_is_refused_without_reading_it_all() -> None:
     message = read_error(Path("/dev/zero"))
+    assert message == "FILE: is no regular file; name a file that can be read again"
+
+
+def test_a_large_file_is_refused_without_reading_it_all(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    message = read_error(path)
     assert message == f"FILE: is larger than {MAX_SIZE >> 20} MiB, too much for this file"
+
+
+def test_a_fifo_is_refused_and_nobody_waits_for_its_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.toml"
+    os.mkfifo(path)
+    really, seen = os.open, []
+
+    def note(path: Path, flags: int) -> int:
+        seen.append(flags)
+        return really(path, flags | os.O_NONBLOCK)
+
+    monkeypatch.setattr(os, "open", note)
+    assert read_error(path) == "FILE: is no regular file; name a file that can be read again"
+    assert all(flags & os.O_NONBLOCK for flags in seen)
 
 
 def test_a_file_that_is_no_utf_8_says_where(tmp_path: Path) -> None:
