@@ -57,7 +57,7 @@ class HandlerLife:
             return
         try:
             start()
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # KeyboardInterrupt and the like, too: it is anybody's code
             problem = f"the handler {self._name} failed to start: {_told(error)}"
             raise StartError(problem) from error
 
@@ -67,7 +67,7 @@ class HandlerLife:
             return
         try:
             stop()
-        except (Exception, SystemExit):
+        except BaseException:
             self.log.failure("the handler {handler} failed to stop", handler=self._name)
 
 

@@ -123,7 +123,7 @@ class Loader:
         """Call `load`; whatever it raises becomes an error with the reason and its place."""
         try:
             return load()
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # KeyboardInterrupt and the like, too: it is anybody's code
             raise self.error(f"{what} failed to import: {told(error, __file__)}") from error
 
     def _attribute(self, module: ModuleType, attribute: str, name: str) -> Any:

@@ -67,7 +67,7 @@ class HandlerClass:
         """
         try:
             return self._make()
-        except Exception as error:
+        except BaseException as error:
             raise HandlerError(
                 f"the handler {self.name!r} can't be made: {told(error, __file__)}"
             ) from error
@@ -149,7 +149,7 @@ def build_handler(
     before = len(problems)
     try:
         factory = build_partly(found.options, options, options_at, problems)
-    except Exception as error:  # the handler's own checks of its options: anybody's code
+    except BaseException as error:  # the handler's own checks of its options: anybody's code
         problem = (
             f"the handler {name!r} failed on its options: {escape_text(told(error, __file__), 300)}"
         )

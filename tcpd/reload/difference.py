@@ -92,5 +92,5 @@ def _kept(former: Served | None, new: Served) -> Served:
 def _made_of_the_same(one: Any, other: Any) -> bool:
     try:
         return made_of(one) == made_of(other)
-    except Exception:  # anybody's code may stand behind that; whoever can't say is made anew
+    except BaseException:  # anybody's code may stand behind that; whoever can't say is made anew
         return False

@@ -51,7 +51,7 @@ class Reloader:
         except Refused as refused:
             self._tell_refused(refused.problems, refused.lost, began)
             return False
-        except Exception:  # a mistake of ours; the service manager must not wait for us for ever
+        except BaseException:  # a mistake; the service manager must not wait for us for ever
             self.log.failure("the reload failed")
             status = f"{self._house.status()}; the last reload failed, and the log says how"
             self._manager.notify(READY="1", STATUS=status)

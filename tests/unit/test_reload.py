@@ -190,6 +190,29 @@ def test_a_mistake_of_ours_does_not_leave_the_service_manager_waiting(house, mon
     assert house.ports("a") == [port]
 
 
+@pytest.mark.parametrize("kind", ["KeyboardInterrupt", "GeneratorExit", "SystemExit"])
+def test_whatever_a_handlers_file_raises_the_reload_is_refused(house, tmp_path, kind) -> None:
+    file = tmp_path / "mine.py"
+    mine = ECHO + f'handler = "{file}:Mine"\n'
+    good = "from twisted.internet.protocol import Factory\n\n\nclass Mine(Factory):\n    pass\n"
+    house.start(ECHO)
+    file.write_text(f"raise {kind}\n")
+    event = house.reload(mine)
+    assert f"failed to import: {kind}" in event.errors[0]
+    assert house.messages[-1]["READY"] == "1"
+    file.write_text(good + f"    def __init__(self):\n        raise {kind}\n")
+    assert f"can't be made: {kind}" in house.reload(mine).errors[0]
+    file.write_text(good + f"    def doStart(self):\n        raise {kind}\n")
+    event = house.reload(mine)
+    assert f"failed to start: {kind}" in event.errors[0]
+    assert house.messages[-1]["READY"] == "1"
+    read = "    @property\n    def what_was_read(self):\n        raise"
+    file.write_text(f"{good}{read} {kind}\n")
+    assert isinstance(house.reload(mine), ConfigurationReloaded)
+    assert isinstance(house.reload(), ConfigurationReloaded)
+    assert house.messages[-1]["READY"] == "1"
+
+
 def test_lists_that_let_nobody_in_are_warned_of_when_they_come(house) -> None:
     house.start(ECHO)
     access = 'access = { allow = ["10.1.0.0/16"], deny = ["10.0.0.0/8"] }\n'
