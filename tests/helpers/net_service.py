@@ -71,6 +71,14 @@ class Service:
             time.sleep(0.005)
         raise AssertionError(f"no {event}: {self.events} {self.errors.decode(errors='replace')}")
 
+    def errors_with(self, words):
+        """What it has written to standard error, as soon as these words are in it."""
+        end = time.monotonic() + LIMIT
+        while words not in self.errors and time.monotonic() < end:
+            time.sleep(0.005)
+        assert words in self.errors
+        return self.errors
+
     def tell(self, what):
         self._process.stdin.write(what.encode() + b"\n")
         self._process.stdin.flush()

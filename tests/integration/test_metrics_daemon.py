@@ -49,7 +49,7 @@ listen = "tcp:0:interface=127.0.0.1"
 
 
 def scrape(daemon):
-    """Return the text of a scrape, and each value by its name and its labels (handler, listener)."""
+    """Return the text of a scrape, and each value by its name and labels (handler, listener)."""
     with urlopen(f"http://127.0.0.1:{daemon.port('admin')}/metrics", timeout=PATIENCE) as answer:
         assert answer.headers["Content-Type"].startswith("text/plain; version=")
         text = answer.read().decode()

@@ -165,8 +165,8 @@ def test_without_an_observer_a_failure_is_one_log_record(reactor):
                 read_all(sock)
         with connected(service) as sock:
             assert ask(sock, b"neighbour") == b"neighbour"
-        assert service.errors.count(b"Traceback") == 1
-        assert b"dataReceived fails" in service.errors
+        errors = service.errors_with(b"dataReceived fails")
+        assert errors.count(b"Traceback") == 1
 
 
 def test_half_close_is_told_to_a_protocol_that_knows_it(reactor):
