@@ -30,6 +30,7 @@ from tcpd.admission.gate import UNCOUNTED, Gate, Place, is_among
 from tcpd.admission.networks import Networks
 from tcpd.admission.refusals import Refusals
 from tcpd.handler_life import HandlerLife
+from tcpd.net.sockets import ServerTransport
 from tcpd.net.transport import StreamTransport
 from tcpd.relay import Relay
 from tcpd.session import Origin, Session
@@ -321,6 +322,9 @@ class Arrival(Protocol):
             getattr(transport, "abortConnection", transport.loseConnection)()
             return
         # No test by attributes here: what wraps one of our transports passes those through.
+        if isinstance(transport, ServerTransport) and transport.place is None:
+            # It outlives us if it lingers.
+            transport.place, self._place = self._place, None
         if isinstance(transport, StreamTransport):
             self._outer = transport.protocol
             self._session = Session(self._serving.origin, transport)

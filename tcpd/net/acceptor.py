@@ -25,7 +25,7 @@ class Acceptor(Protocol):
     def admits(self, address: IAddress, /) -> Place | None:
         """Give a peer a place, or None if it is to be closed; asked before anything is built.
 
-        `transport.place` is left when the connection is over, whatever becomes of it before.
+        `transport.place` is left when the descriptor is closed, whatever becomes of it before.
         """
 
     def accept_failed(self, reason: str, /) -> None:

@@ -27,6 +27,7 @@ import socket
 import sys
 from collections.abc import Callable
 from fcntl import ioctl
+from itertools import islice
 from termios import FIONREAD, TIOCOUTQ
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -49,6 +50,9 @@ SWEEP = 1.0
 MOST_BYTES = 32 * 1024 * 1024
 # Each costs a descriptor and little else, and descriptors are what newcomers need.
 MOST_SOCKETS = 1024
+# How many go at once where descriptors have run out: one for a newcomer, and some for what its
+# session and others open.
+ROOM = 8
 
 _NOTHING = bytes(4)
 # Where thrown away input goes. Of TCP, MSG_TRUNC has the kernel throw it away by itself (tcp(7)).
@@ -72,6 +76,17 @@ class Lingering:
         self._waiting.append(waits)
         self._tell_if_finished()
         return waits
+
+    def make_room(self) -> bool:
+        """Close those that have lingered longest without progress, since descriptors have run out.
+
+        Returns:
+            False if nothing lingers, and so there is no more room than before.
+        """
+        oldest = list(islice(self._in_order, ROOM))
+        for lingerer in oldest:
+            lingerer.close()
+        return bool(oldest)
 
     def _add(self, lingerer: _Lingerer, reactor: Any) -> None:
         if len(self) >= MOST_SOCKETS:

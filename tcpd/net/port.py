@@ -9,8 +9,9 @@ What accept(2) may answer, and what is done about it:
 - ECONNABORTED, EPERM, EPROTO, ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH, EOPNOTSUPP,
   ENETUNREACH, ETIMEDOUT: this one connection failed before we had it (Linux hands its pending
   network error to accept, and a firewall may refuse it); take the next.
-- EMFILE, ENFILE, ENOBUFS, ENOMEM: no descriptor or no memory for it. Accepting stops, which is said
-  once, and starts again when one of this port's own connections closes, or after
+- EMFILE, ENFILE, ENOBUFS, ENOMEM: no descriptor or no memory for it. The sockets that have lingered
+  longest are closed to make room (`tcpd.net.lingering`). If there are none, accepting stops, which
+  is said once, and starts again when one of this port's own connections closes, or after
   `STARVED_RETRY` seconds. Who is waiting stays in the backlog meanwhile.
 - EINTR: Python tries again by itself (PEP 475).
 - Anything else (EBADF, EINVAL, ENOTSOCK, EFAULT): the listening socket is broken. That is logged
@@ -34,6 +35,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
 
 from tcpd.net.acceptor import Acceptor
+from tcpd.net.lingering import lingering_on
 from tcpd.net.listening_socket import ListeningSocket
 from tcpd.net.options import tune
 from tcpd.net.reception import Reception
@@ -309,6 +311,8 @@ class Port(Reception, tcp.Port):
                     self._accept_failed("failed")
                     continue
                 if error.errno in _STARVED:
+                    if lingering_on(self.reactor).make_room():
+                        continue
                     self._starve(error)
                     break
                 self.log.critical(

@@ -45,7 +45,8 @@ class ServerTransport(StreamTransport):
         tls_settings: with them, how TLS is to be spoken on it.
         proxy: what a PROXY header said; None without one.
         hop: the proxy's own address, if its header told another; else None.
-        place: what the port's acceptor gave it, to be left at its end; None if it gave nothing.
+        place: what the port's acceptor gave it, to be left when the descriptor is closed, for until
+            then it is what the limits are about; None if it gave nothing.
     """
 
     tls_settings: ServerTLS | None = None
@@ -162,13 +163,13 @@ class ServerTransport(StreamTransport):
             self.__dict__.pop("doRead", None)  # what stood in for it holds on to us
         unheard = self.observer is None and not self._opened
         super()._closed(reason)
-        place, self.place = self.place, None
-        if place is not None:
-            place.leave()
         if unheard and self.server is not None:
             self.server.session_abandoned(self, reason)
 
     def _descriptor_released(self) -> None:
+        place, self.place = self.place, None
+        if place is not None:
+            place.leave()
         if self.server is not None:
             self.server.descriptor_released()
 

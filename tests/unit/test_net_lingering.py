@@ -142,6 +142,56 @@ def test_the_handler_hears_of_the_end_at_once_and_the_port_when_the_descriptor_i
         assert meeting.protocol.lost == 1
 
 
+@pytest.mark.parametrize("end", ["peer", "time", "room", "stop"])
+def test_the_place_is_left_once_when_the_descriptor_is_closed(end):
+    place = mock.Mock()
+    with Meeting(Says(), tcp_pair()) as meeting:
+        meeting.transport.place = place
+        meeting.peer.send(b"never read")
+        meeting.begin().turn_until_lost()
+        assert meeting.lingers
+        assert place.leave.call_count == 0
+        if end == "peer":
+            meeting.peer.close()
+            meeting.reactor.turn(3)
+        elif end == "time":
+            meeting.reactor.pump([SWEEP] * int(LONGEST + 2))
+        elif end == "room":
+            assert lingering_on(meeting.reactor).make_room()
+        else:
+            meeting.reactor.close()
+        if end != "stop":
+            assert meeting.is_closed()
+            assert place.leave.call_count == 1
+    assert place.leave.call_count == 1
+
+
+def test_the_place_of_one_that_needs_not_linger_is_left_at_once():
+    place = mock.Mock()
+    with Meeting(Says(), tcp_pair()) as meeting:
+        meeting.transport.place = place
+        meeting.begin()
+        meeting.transport.abortConnection()
+        meeting.turn_until_lost()
+        assert not meeting.lingers
+        assert place.leave.call_count == 1
+
+
+def test_room_is_made_by_those_that_linger_longest(monkeypatch):
+    monkeypatch.setattr(lingering, "ROOM", 2)
+    reactor = HandReactor()
+    assert not lingering_on(reactor).make_room()
+    meetings = [Meeting(Says(b"x"), tcp_pair(), reactor) for _ in range(3)]
+    for meeting in meetings:
+        meeting.peer.send(b"never read")
+        meeting.begin().turn_until_lost()
+    assert lingering_on(reactor).make_room()
+    assert [meeting.is_closed() for meeting in meetings] == [True, True, False]
+    for meeting in meetings:
+        with meeting:
+            pass
+
+
 def test_a_peer_that_never_ends_is_waited_for_some_seconds_only():
     with Meeting(Says(), tcp_pair()) as meeting:
         meeting.peer.send(b"never read")

@@ -15,6 +15,7 @@ from twisted.internet.protocol import Factory, Protocol
 
 from tcpd.errors import TcpdError
 from tcpd.net.acceptor import Acceptor
+from tcpd.net.lingering import lingering_on
 from tcpd.net.network import Network
 from tcpd.net.port import BATCH, STARVED_RETRY
 
@@ -238,6 +239,27 @@ def test_a_released_descriptor_ends_the_wait_at_once(reactor):
         reactor.turn()
         assert port in reactor.readers
     assert not reactor.getDelayedCalls()
+
+
+def test_out_of_descriptors_those_that_linger_make_room(reactor):
+    gate = Gate()
+    port = listen(reactor, gate)
+    with connect(port) as lingering:
+        lingering.send(b"never read")
+        reactor.turn()
+        gate.accepted[0].stopReading()
+        gate.accepted[0].loseConnection()
+        reactor.turn()
+        assert len(lingering_on(reactor)) == 1
+        assert gate.places[0].left == 0
+        with connect(port):
+            faked(port, errno.EMFILE)
+            port.doRead()
+        assert len(lingering_on(reactor)) == 0
+        assert gate.places[0].left == 1
+        assert gate.accept_failures == []
+        assert port in reactor.readers  # it hasn't stopped to accept
+    reactor.turn()
 
 
 @pytest.mark.parametrize("code", [errno.EBADF, errno.EINVAL, errno.ENOTSOCK])

@@ -16,6 +16,7 @@ from tcpd.admission.gate import Gate
 from tcpd.admission.networks import Network, Networks
 from tcpd.admission.rules import Access, Limits
 from tcpd.events import Bus
+from tcpd.net.lingering import lingering_on
 from tcpd.net.network import Network as Sockets
 from tcpd.net.proxy_facts import ProxyFacts
 from tcpd.serving import Serving
@@ -70,6 +71,37 @@ def test_a_place_is_held_for_as_long_as_the_connection_lasts(reactor):
     assert serving.gate.open == len(serving.origin.sessions) == 0
     assert serving.refusals.counts == {"sessions": 1}
     serving.refusals.flush()
+
+
+class Closes(Protocol):
+    def connectionMade(self):
+        self.transport.stopReading()
+        self.transport.write(b"bye")
+        self.transport.loseConnection()
+
+
+class Wrapped(Factory):
+    """Another package's factory around ours, which no port can ask who may come in."""
+
+    noisy = False
+
+    def __init__(self, serving):
+        self.buildProtocol = serving.buildProtocol
+
+
+@pytest.mark.parametrize("wrap", [lambda serving: serving, Wrapped])
+def test_a_socket_that_lingers_holds_its_place(reactor, wrap):
+    serving = make(reactor, factory=Factory.forProtocol(Closes))
+    port = listen(reactor, wrap(serving))
+    with connect(port) as peer:
+        peer.send(b"never read")
+        reactor.turn(3)
+        assert len(lingering_on(reactor)) == 1
+        assert not serving.origin.sessions
+        assert (serving.gate.open, serving.gate.addresses) == (1, 1)
+    reactor.turn(3)
+    assert len(lingering_on(reactor)) == 0
+    assert (serving.gate.open, serving.gate.addresses) == (0, 0)
 
 
 class Raises(Protocol):
