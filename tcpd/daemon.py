@@ -126,6 +126,8 @@ class Daemon(MultiService):
         }
         # What a reload has removed, until the last connection is gone.
         self._departing: list[Serving] = []
+        # Of connectors that have left, by name: what fires when their connection has closed.
+        self._closing: dict[str, Deferred[Any]] = {}
         self.aside: dict[str, Listener] = {}
         if config.admin is not None:
             self.aside[ADMIN] = self.make_admin_listener(config.admin)
@@ -343,9 +345,16 @@ class Daemon(MultiService):
             self.bus.at_ends.append(self._access_log)
 
     def join(self, service: Listener | Connector) -> None:
-        """Take in a listener, which is open already, or a connector, which starts."""
+        """Take in a listener, which is open already, or a connector, which starts.
+
+        A connector starts once one of its name that has left is done.
+        """
         self._note(service)
-        service.setServiceParent(self)
+        closing = self._closing.get(service.serving.origin.name)
+        if isinstance(service, Connector) and closing is not None:
+            closing.addBoth(lambda _: self._start(service))
+        else:
+            service.setServiceParent(self)
 
     def _note(self, service: Listener | Connector) -> None:
         self._table_of(service)[service.serving.origin.name] = service
@@ -372,8 +381,12 @@ class Daemon(MultiService):
         leaving: Deferred[object]
         if service.parent is not None:
             leaving = maybeDeferred(service.disownServiceParent)
+            if isinstance(service, Connector):
+                name = serving.origin.name
+                self._closing[name] = leaving
+                leaving.addBoth(lambda _: self._closing.__delitem__(name))
         else:  # a connector that waits for its forerunner to have stopped
-            leaving = succeed(None)
+            leaving = self._closing.get(serving.origin.name) or succeed(None)
             if isinstance(service, Connector):
                 service.stop_handler()
         serving.once_gone(lambda: self._forget(serving))
@@ -390,9 +403,8 @@ class Daemon(MultiService):
 
         Not at once: the other side may want no more than one of us.
         """
-        stopping = self.leave(old)
-        self._note(new)
-        stopping.addBoth(lambda _: self._start(new))
+        self.leave(old)
+        self.join(new)
 
     def _start(self, connector: Connector) -> None:
         if self.is_up and self.connectors.get(connector.serving.origin.name) is connector:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers.reload_house import House
+from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, capturedLogs
 
 from tcpd.daemon import Daemon
@@ -323,6 +324,31 @@ def test_one_that_waits_for_its_forerunner_may_be_removed_again(linked) -> None:
     assert waiting.state == "idle"
     assert linked.daemon.connectors == {}
     assert linked.daemon._departing == []
+
+
+@pytest.mark.parametrize("between", [True, False])
+def test_of_two_replacements_in_a_row_one_connects_and_only_after_the_first(
+    linked, between
+) -> None:
+    before = linked.daemon.connectors["up"]
+    closing = Deferred()
+    stop = before.stopService
+    before.stopService = lambda: stop().addCallback(lambda _: closing)
+    linked.reload(linked.text(handler="echo"))
+    skipped = linked.daemon.connectors["up"]
+    settle(linked)
+    linked.reload(linked.text(handler="chargen") if between else ECHO)
+    settle(linked)
+    linked.reload(linked.text(handler="daytime"))
+    last = linked.daemon.connectors["up"]
+    settle(linked)
+    assert (skipped.state, last.state) == ("idle", "idle")
+    closing.callback(None)
+    settle(linked)
+    assert skipped.state == "idle"
+    assert linked.daemon.connectors == {"up": last}
+    assert [each for each in linked.states if each[1] == "connecting"] == [("up", "connecting")]
+    assert not linked.daemon._closing
 
 
 def test_one_that_has_given_up_tries_again_when_its_pauses_change(linked, tmp_path) -> None:
