@@ -108,6 +108,7 @@ class Connector(ClientService):
         self._row = 0  # how many pauses there were in a row
         self._connected_at = 0.0
         self._giving_up: Any = None
+        self._cutting: Any = None
         self._retiring: list[Deferred[None]] = []
         self._amid = False
         self._handler_runs = False
@@ -215,7 +216,25 @@ class Connector(ClientService):
         self._serving.expect_shutdown()
         return self._outside(super().stopService()).addBoth(self._stopped)
 
+    def cut_after(self, seconds: float) -> None:
+        """Abort the connection, unless it has closed until then: a handler may send for ever.
+
+        Args:
+            seconds: from now on; the service is being stopped.
+        """
+        if self.running or any(sessions for _, sessions in self._serving.lots()):
+            self._cutting = self._reactor.callLater(seconds, self._cut)
+
+    def _cut(self) -> None:
+        self._cutting = None
+        for _, sessions in tuple(self._serving.lots()):
+            for session in tuple(sessions):
+                session.transport.abort_because("shutdown")
+
     def _stopped(self, result: Any) -> Any:
+        cutting, self._cutting = self._cutting, None
+        if cutting is not None:
+            cutting.cancel()
         self.stop_handler()
         retiring, self._retiring = self._retiring, []
         for each in retiring:

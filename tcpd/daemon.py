@@ -19,7 +19,7 @@ from twisted.logger import ILogObserver, Logger
 
 from tcpd import __version__
 from tcpd.admin.house import State
-from tcpd.admission.sweep import Sweep
+from tcpd.admission.sweep import GRACE, Sweep
 from tcpd.assembly import make_connector, make_listener, warnings_about
 from tcpd.capture.captures import Captures
 from tcpd.config.schema import ADMIN, AdminConfig, Config, ConnectorConfig, ListenerConfig
@@ -384,6 +384,7 @@ class Daemon(MultiService):
             if isinstance(service, Connector):
                 name = serving.origin.name
                 self._closing[name] = leaving
+                service.cut_after(GRACE)
                 leaving.addBoth(lambda _: self._closing.__delitem__(name))
         else:  # a connector that waits for its forerunner to have stopped
             leaving = self._closing.get(serving.origin.name) or succeed(None)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -349,6 +350,28 @@ def test_of_two_replacements_in_a_row_one_connects_and_only_after_the_first(
     assert linked.daemon.connectors == {"up": last}
     assert [each for each in linked.states if each[1] == "connecting"] == [("up", "connecting")]
     assert not linked.daemon._closing
+
+
+def test_a_connection_that_never_ends_is_cut_once_its_connector_is_gone(house, tmp_path) -> None:
+    path = str(tmp_path / "s.sock")
+    with socket.socket(socket.AF_UNIX) as there:
+        there.bind(path)
+        there.listen()
+        house.start(ECHO + f'[connectors.up]\nconnect = "unix:{path}"\nhandler = "chargen"\n')
+        house.reactor.turn(5)
+        peer, _ = there.accept()  # it reads nothing, so that what is queued never goes out
+        with peer:
+            up = house.daemon.connectors["up"]
+            house.reload(ECHO)
+            settle(house)
+            house.reactor.advance(4.9)
+            settle(house)
+            assert list(house.daemon._closing) == ["up"]
+            assert up.serving.origin.sessions
+            house.reactor.advance(0.2)
+            settle(house)
+            assert not up.serving.origin.sessions
+            assert (house.daemon._closing, house.daemon._departing) == ({}, [])
 
 
 def test_one_that_has_given_up_tries_again_when_its_pauses_change(linked, tmp_path) -> None:
