@@ -17,15 +17,18 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
+from zope.interface import implementer
 
 from tcpd.admin.answers import HEADERS, Answer, Problem
 from tcpd.admin.auth import Peer, check_site, peer_of, require
 from tcpd.admin.calls import MOST_BODY, Call, Given, Route, read_body, read_query
 from tcpd.admin.controls import NotNowError, UnknownError
+from tcpd.admin.stream import Stream
 from tcpd.admin.views import SortError
 from tcpd.capture.captures import CaptureError
 from tcpd.escape import escape_bytes
@@ -45,11 +48,16 @@ _STATUS: dict[type[Exception], int] = {
 
 
 class Request(http.Request):
-    """One request."""
+    """One request.
+
+    Attributes:
+        stream: what it is answered with, if that has no end of its own.
+    """
 
     log = Logger()
     channel: Any
     content: Any
+    stream: Stream | None = None
     _size = 0
     _answered = False
 
@@ -191,6 +199,7 @@ def _too_large() -> Problem:
     return Problem(413, f"the body is larger than {MOST_BODY} bytes")
 
 
+@implementer(IHalfCloseableProtocol)
 class Channel(http.HTTPChannel):
     """A connection to the admin side.
 
@@ -205,12 +214,31 @@ class Channel(http.HTTPChannel):
     transport: Any
     factory: Site
     peer: Peer
+    requests: list[Request]
+    _finished = False
 
     def connectionMade(self) -> None:
         """See who it is."""
         self.peer = peer_of(self.transport)
         self.factory.channels.add(self)
         super().connectionMade()
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more: it gets what it asked for, but of a stream it has enough."""
+        self._finished = True
+        if not self.requests:
+            self.loseConnection()
+        elif (stream := self.requests[0].stream) is not None:
+            stream.close()
+
+    def writeConnectionLost(self) -> None:
+        """We send no more."""
+
+    def requestDone(self, request: Request) -> None:
+        """Go on with the next request, if there is one."""
+        super().requestDone(request)
+        if self._finished and not self.requests:
+            self.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Let go of all that it asked for."""

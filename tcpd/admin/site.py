@@ -89,6 +89,7 @@ class Site(http.HTTPFactory):
             return False
         stream = Stream(request, self.reactor, feed, self._streams.discard)
         self._streams.add(stream)
+        request.stream = stream
         stream.start()
         return True
 
