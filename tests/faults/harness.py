@@ -327,9 +327,12 @@ class Crowd:
         port: of the daemon, on loopback.
         count: how many connect at once.
         data: what each sends as soon as it is connected.
+        source: the address of ours that all come from, if not the one that the kernel chooses.
     """
 
-    def __init__(self, port: int, count: int, data: bytes = b"x") -> None:
+    def __init__(
+        self, port: int, count: int, data: bytes = b"x", *, source: str | None = None
+    ) -> None:
         self.answered: dict[socket.socket, float] = {}
         self.refused: list[socket.socket] = []
         self.open: list[socket.socket] = []
@@ -339,6 +342,8 @@ class Crowd:
         for _ in range(count):
             sock = socket.socket()
             sock.setblocking(False)
+            if source is not None:
+                sock.bind((source, 0))
             self._started[sock] = time.monotonic()
             sock.connect_ex(("127.0.0.1", port))
             self._selector.register(sock, selectors.EVENT_WRITE)
