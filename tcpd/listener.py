@@ -243,6 +243,15 @@ class Listener(Service):
                 port.expect_header(expected=self.serving.proxies is not None)
         self._hold_as_is()
 
+    def inherit_gate(self, former: Listener) -> None:
+        """Count whom another listener has let in, which this one goes on for under its own name."""
+        own, gate = self.serving.gate, former.serving.gate
+        if own is not None and gate is not None:
+            gate.on_full = self._hold
+            self.serving.gate = gate
+            gate.become(own)
+            self._hold_as_is()
+
     def suspend(self) -> None:
         """Accept nobody until `resume`; who connects waits in the kernel's queue."""
         self.suspended = True

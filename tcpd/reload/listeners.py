@@ -236,6 +236,15 @@ class ListenersChange:
 
     # -- what can't --------------------------------------------------------------------------
 
+    def _former(self, change: _Change) -> Listener | None:
+        """Return the listener that a new one is under another name, with all of its addresses."""
+        theirs = [each for each, _, heir, _ in self._handed_on if heir is change]
+        for listener in self._removed:
+            doors = len(listener.doors)
+            if theirs == [listener] * doors and len(change.doors) == doors:
+                return listener
+        return None
+
     def commit(self, house: House) -> None:
         """Have the new listeners serve. Nothing here fails."""
         for mine, fresh in self._kept:
@@ -258,6 +267,9 @@ class ListenersChange:
             listener.close(door)
         for change in self._changes.values():
             if change.running is None:
+                former = self._former(change)
+                if former is not None:
+                    change.fresh.inherit_gate(former)
                 change.fresh.opened()
                 house.join(change.fresh)
             else:

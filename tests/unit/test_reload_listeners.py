@@ -367,6 +367,25 @@ def test_limits_count_who_is_there_and_lists_hold_for_newcomers(house) -> None:
     assert house.talk(house.connect(number)) == b"x"
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_listener_that_gets_another_name_goes_on_counting(house, kept) -> None:
+    limits = "limits = { sessions = 2, per_address = 1 }"
+    numbers = [free_port(), free_port()]
+    house.start(echo("a", *map(tcp, numbers), more=limits))
+    early = house.connect(numbers[0])
+    gate = house.daemon.listeners["a"].serving.gate
+    house.reload(echo("b", *map(tcp, numbers if kept else numbers[:1]), more=limits))
+    renamed = house.daemon.listeners["b"].serving.gate
+    assert renamed.open == (1 if kept else 0)
+    assert (renamed is gate) is kept
+    assert house.talk(early) == b"x"
+    early.close()
+    house.reactor.turn(3)
+    assert renamed.open == 0
+    assert house.talk(house.connect(numbers[0])) == b"x"
+    assert renamed.open == 1
+
+
 def test_a_full_listener_that_waits_holds_the_ports_that_it_gets(house) -> None:
     full = 'limits = { sessions = 1, at_limit = "wait" }'
     house.start(echo("a", tcp(0), more=full))
