@@ -229,7 +229,8 @@ class Connector(ClientService):
         self._cutting = None
         for _, sessions in tuple(self._serving.lots()):
             for session in tuple(sessions):
-                session.transport.abort_because("shutdown")
+                transport: Any = session.transport
+                transport.abort_because("shutdown")
 
     def _stopped(self, result: Any) -> Any:
         cutting, self._cutting = self._cutting, None
