@@ -2,7 +2,10 @@
 
 - The file never has a wider mode than was asked for, not even for an instant.
 - A file whose socket nobody listens to any more is taken over; one that is in use, or is no
-  socket at all, is left alone.
+  socket at all, is left alone. Whether somebody listens is asked by connecting. The process number
+  in a `.lock` beside it says nothing: in a container, say, each daemon is number 1. We make that
+  file only for programs that look at it, as other Twisted daemons do.
+- From its making until it listens, a directory's lock keeps others of us from taking it for dead.
 - At the end the file is removed if it is still ours, and never if the socket was handed to us.
 """
 
@@ -18,6 +21,7 @@ import fcntl
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -30,6 +34,10 @@ from twisted.python.failure import Failure
 
 from tcpd.net.port import BACKLOG, Port
 from tcpd.net.sockets import ServerTransport, UNIXServer
+
+# One of us holds a directory's lock for less than a millisecond. Seconds.
+LOCK_TRIES = 20
+LOCK_PAUSE = 0.05
 
 
 class UNIXPort(Port, unix.Port):
@@ -59,45 +67,41 @@ class UNIXPort(Port, unix.Port):
         return kind
 
     def _bind(self) -> socket.socket:
-        if self.wantPID:
-            self.lockFile = lockfile.FilesystemLock(self._bindPath + b".lock")
-            if not self.lockFile.lock():
-                raise CannotListenError(None, self._bindPath, "Cannot acquire lock")
+        path = self._bindPath
         try:
             sock: socket.socket = self.createInternetSocket()
             try:
-                self._bind_file(sock)
-                sock.listen(self.backlog)
+                if path[:1] == b"\0":  # Linux's abstract namespace: no file, no mode; see unix(7)
+                    sock.bind(path)
+                    sock.listen(self.backlog)
+                else:
+                    with _directory_locked(os.path.dirname(path) or b".") as locked:
+                        self._bind_file(sock, path, locked=locked)
             except OSError:
                 sock.close()
+                self._unbind()
                 raise
         except OSError as error:
-            if self.lockFile is not None:
-                self.lockFile.unlock()
-            raise CannotListenError(None, self._bindPath, error) from error
+            raise CannotListenError(None, path, error) from error
         return sock
 
-    def _bind_file(self, sock: socket.socket) -> None:
-        path = self._bindPath
-        if path[:1] == b"\0":  # Linux's abstract namespace: no file, no mode; see unix(7)
-            sock.bind(path)
-            return
+    def _bind_file(self, sock: socket.socket, path: bytes, *, locked: bool) -> None:
         # bind(2) makes the file with the socket's own mode, less the umask. Setting that first
         # leaves no moment in which the file is open to more than it should be.
         os.fchmod(sock.fileno(), self.mode)
         try:
             sock.bind(path)
         except OSError as error:
-            if error.errno != errno.EADDRINUSE:
+            if error.errno != errno.EADDRINUSE or not locked or not _is_stale(path):
                 raise
-            with _directory_locked(os.path.dirname(path) or b"."):
-                if not _is_stale(path):
-                    raise
-                os.unlink(path)
-                sock.bind(path)
-        os.chmod(path, self.mode)  # what the umask took away
+            os.unlink(path)
+            sock.bind(path)
         status = os.lstat(path)
         self._owned = (status.st_dev, status.st_ino)
+        os.chmod(path, self.mode)  # what the umask took away
+        sock.listen(self.backlog)
+        if self.wantPID:
+            self.lockFile = _lock_beside(path)
 
     def give_to(self, user: int, group: int) -> None:
         """Give the file to a user and a group, by number: those that the process will become.
@@ -130,16 +134,21 @@ class UNIXPort(Port, unix.Port):
         Port._end(self, reason)
 
     def _unbind(self) -> None:
-        if self._owned is not None:
-            with suppress(OSError):
-                status = os.lstat(self._bindPath)
-                if (status.st_dev, status.st_ino) == self._owned:
-                    os.unlink(self._bindPath)
-            self._owned = None
-        if self.lockFile is not None:
-            with suppress(OSError):  # the directory may be root's, and we no longer
-                self.lockFile.unlock()
-            self.lockFile = None
+        lock, self.lockFile = self.lockFile, None
+        owned, self._owned = self._owned, None
+        if owned is None:
+            return
+        # The directory may be root's, and we no longer.
+        with suppress(OSError):
+            status = os.lstat(self._bindPath)
+            if (status.st_dev, status.st_ino) != owned:
+                return  # another's, and so is the lock
+            if lock is not None:
+                # Before the socket: once that is gone, the lock may be another's. Nor is it ours if
+                # it holds another number (ValueError).
+                with suppress(OSError, ValueError):
+                    lock.unlock()
+            os.unlink(self._bindPath)
 
     def _twin(self, factory: Any) -> Port:
         twin: Port = type(self)._fromListeningDescriptor(
@@ -162,14 +171,50 @@ class UNIXPort(Port, unix.Port):
 
 
 @contextmanager
-def _directory_locked(path: bytes) -> Iterator[None]:
-    """Hold a lock on a directory, so that two of us don't take one stale socket over at once."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _directory_locked(path: bytes) -> Iterator[bool]:
+    """Hold a lock on a directory, so that two of us don't take one stale socket over at once.
+
+    Gives whether it could be had. It can't in a directory that we may not read, or if somebody
+    keeps it for longer than one of us would (in /tmp, anybody can).
+    """
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:  # bind(2) will say what is wrong, if it is
+        yield False
+        return
+    try:
+        yield _lock(fd)
     finally:
         os.close(fd)
+
+
+def _lock(fd: int) -> bool:
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_PAUSE)
+        else:
+            return True
+    return False
+
+
+def _lock_beside(path: bytes) -> lockfile.FilesystemLock | None:
+    """Make Twisted's `.lock` for a socket that is ours, whoever has left one there.
+
+    Returns:
+        the lock; None if there is something else in its place, which stays.
+    """
+    name = path + b".lock"
+    lock = lockfile.FilesystemLock(name)
+    with suppress(OSError):
+        with suppress(FileNotFoundError):
+            if not os.readlink(name).isdigit():
+                return None
+            os.unlink(name)
+        if lock.lock():
+            return lock
+    return None
 
 
 def _is_stale(path: bytes) -> bool:

@@ -1,6 +1,7 @@
 """Ports: who is accepted, when, and what each error of accept(2) does; sockets in files."""
 
 import errno
+import fcntl
 import os
 import socket
 import stat
@@ -445,6 +446,93 @@ def test_a_socket_that_nobody_listens_to_is_taken_over(reactor, tmp_path):
     listen_unix(reactor, tmp_path / "s")
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(tmp_path / "s"))
+
+
+def test_a_pid_in_the_lock_says_nothing_of_a_socket_that_nobody_listens_to(reactor, tmp_path):
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "s"))
+        dead.listen()
+    os.symlink(str(os.getpid()), tmp_path / "s.lock")  # as of pid 1 in a container
+    port = listen_unix(reactor, tmp_path / "s", wantPID=True)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "s"))
+    assert os.readlink(tmp_path / "s.lock") == str(os.getpid())
+    port.stopListening()
+    reactor.advance(0)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("pid", [1, os.getppid()])
+def test_a_lock_without_its_socket_blocks_nobody(reactor, tmp_path, pid):
+    os.symlink(str(pid), tmp_path / "s.lock")
+    listen_unix(reactor, tmp_path / "s", wantPID=True)
+    assert os.readlink(tmp_path / "s.lock") == str(os.getpid())
+
+
+def test_what_is_no_lock_stays_and_blocks_nobody(reactor, tmp_path):
+    (tmp_path / "a.lock").write_text("precious")
+    os.symlink("elsewhere", tmp_path / "b.lock")
+    for name in "ab":
+        port = listen_unix(reactor, tmp_path / name, wantPID=True)
+        port.stopListening()
+        reactor.advance(0)
+    assert sorted(os.listdir(tmp_path)) == ["a.lock", "b.lock"]
+    assert (tmp_path / "a.lock").read_text() == "precious"
+    assert os.readlink(tmp_path / "b.lock") == "elsewhere"
+
+
+def test_a_live_daemon_keeps_its_socket_and_its_lock(reactor, tmp_path):
+    listen_unix(reactor, tmp_path / "s", wantPID=True)
+    before = (tmp_path / "s").stat().st_ino
+    with pytest.raises(CannotListenError, match="Address already in use"):
+        listen_unix(reactor, tmp_path / "s", wantPID=True)
+    assert sorted(os.listdir(tmp_path)) == ["s", "s.lock"]
+    assert (tmp_path / "s").stat().st_ino == before
+
+
+def test_anothers_lock_stays_with_anothers_socket(reactor, tmp_path):
+    port = listen_unix(reactor, tmp_path / "s", wantPID=True)
+    os.unlink(tmp_path / "s")
+    (tmp_path / "s").write_text("somebody else's")
+    port.stopListening()
+    reactor.advance(0)
+    assert sorted(os.listdir(tmp_path)) == ["s", "s.lock"]
+
+
+def test_it_listens_before_another_of_us_can_take_it_for_dead(reactor, tmp_path):
+    held = []
+
+    def listens(sock, backlog):
+        directory = os.open(tmp_path, os.O_RDONLY)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held.append(True)
+        finally:
+            os.close(directory)
+        socket_listen(sock, backlog)
+
+    socket_listen = socket.socket.listen
+    with mock.patch.object(socket.socket, "listen", listens):
+        listen_unix(reactor, tmp_path / "s")
+    assert held == [True]
+
+
+def test_a_directory_that_somebody_keeps_locked_hinders_only_a_takeover(
+    reactor, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tcpd.net.unix_port.LOCK_PAUSE", 0)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "dead"))
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        listen_unix(reactor, tmp_path / "s")
+        with pytest.raises(CannotListenError, match="Address already in use"):
+            listen_unix(reactor, tmp_path / "dead")
+    finally:
+        os.close(directory)
+    listen_unix(reactor, tmp_path / "dead")
 
 
 def test_a_socket_in_use_is_left_alone(reactor, tmp_path):
