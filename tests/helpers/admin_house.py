@@ -2,7 +2,7 @@
 
 import socket
 
-from helpers import http
+from helpers import admin_http as http
 from helpers.reload_house import House
 
 TOKEN = "0123456789abcdef"

@@ -3,7 +3,7 @@
 import socket
 
 import pytest
-from helpers import http
+from helpers import admin_http as http
 from helpers.admin_house import BEARER, TOKEN, AdminHouse
 from twisted.logger import globalLogPublisher
 
