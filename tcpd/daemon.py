@@ -97,7 +97,8 @@ class Daemon(MultiService):
         self.reactor = reactor
         self._manager = manager
         self.log_switch = log
-        self._notes = (*notes, *warnings_about(config))
+        self._warnings = set(warnings_about(config))
+        self._notes = (*notes, *sorted(self._warnings))
         self._also_reopen: Any = None  # twistd's own answer to USR1, for a log of its own
         self._pid_file = pid_file
         self._owner = owner
@@ -329,7 +330,8 @@ class Daemon(MultiService):
     def configured(self, config: Config) -> None:
         """Take note of the configuration that holds from now on."""
         if self.running:  # at the start it is told with the other notes
-            for note in set(warnings_about(config)) - set(warnings_about(self.config)):
+            old, self._warnings = self._warnings, set(warnings_about(config))
+            for note in sorted(self._warnings - old):
                 self.log.warn("{note}", note=note)
         self.config = config
         if self._admin is not None:
