@@ -6,6 +6,10 @@
 Four threads choose faults at random. Meanwhile one session exchanges 64 bytes again and again, and
 peers connect, ask and leave. In the end no request has failed, no byte was wrong, the session's p99
 is bounded, descriptors are back where they were, and memory hasn't grown after the first while.
+Then TERM comes while answers are under way: all of them arrive, and the daemon exits with 0.
+
+A full disk and a clock that is set are left out, as they take an environment of their own (a small
+file system, libfaketime); rows 26 and 27 have them.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import argparse
 import random
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -26,8 +31,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from faults.harness import MB, Neighbour, certificate, tcpd
 from faults.load import Load
-from faults.soak_faults import CRASHES, FAULTS, LOG, Field, config, unexpected
+from faults.soak_drain import drain
+from faults.soak_faults import PEERS
+from faults.soak_field import CRASHES, LOG, Field, config, unexpected
+from faults.soak_house import HOUSE
 
+FAULTS = PEERS | HOUSE
 WORKERS = 4
 PAUSE = 0.02
 P99 = 0.2
@@ -41,6 +50,8 @@ AFTERMATH = 15.0
 class Soaked:
     seconds: float
     faults: Counter[str]
+    frustrated: Counter[str]
+    """How many of them were cut short."""
     answered: int
     failed: list[str]
     neighbour: Neighbour
@@ -48,6 +59,10 @@ class Soaked:
     """By how much the daemon's memory grew in the last third of the time, in bytes."""
     descriptors: int
     """How many it had open in the end that it hadn't before."""
+    status: int
+    """What it exited with."""
+    drained: list[str]
+    """What went wrong when it stopped."""
     unexpected: list[str]
     """Lines of its log that tell of what nobody provoked."""
 
@@ -57,7 +72,8 @@ class Soaked:
             f" {self.answered + len(self.failed)} requests failed,"
             f" {len(self.neighbour.errors)} of {self.neighbour.count} exchanges, p99"
             f" {self.neighbour.p99 * 1000:.0f} ms; RSS {self.growth / MB:+.1f} MB,"
-            f" {self.descriptors} descriptors more"
+            f" {self.descriptors} descriptors more;"
+            f" exit {self.status}"
         )
 
     def check(self) -> None:
@@ -68,47 +84,67 @@ class Soaked:
         assert self.answered > 0
         assert self.growth <= GROWTH
         assert self.descriptors == 0
+        assert self.status == 0
+        assert self.drained == []
         assert self.unexpected == []
         assert min(self.faults.values()) > 0
+        assert [name for name in HOUSE if self.frustrated[name] == self.faults[name]] == []
 
 
 def soak(directory: Path, seconds: float, seed: int) -> Soaked:
     """Run it."""
     _pem, context = certificate(directory)
     (directory / "crashes.py").write_text(CRASHES)
-    with tcpd(directory, config(0), tracebacks=True) as daemon:
-        daemon.log_path = directory / LOG
-        daemon.assert_serves("echo")
-        idle = daemon.descriptors_at_rest()
-        field = Field(daemon, directory, context)
-        with Neighbour(daemon.port("echo")) as neighbour, Load(daemon.port("echo"), 2) as load:
-            faults: Counter[str] = Counter(dict.fromkeys(FAULTS, 0))
-            for name, fault in FAULTS.items():
-                provoke(field, random.Random(seed), name, fault, faults)
-                end = time.monotonic() + seconds
-            threads = [
-                threading.Thread(target=work, args=(field, f"{seed} {number}", end, faults))
-                for number in range(WORKERS)
-            ]
-            for thread in threads:
-                thread.start()
-            memory: list[int] = []
-            while any(thread.is_alive() for thread in threads):
-                time.sleep(seconds / SAMPLES)
-                memory.append(daemon.memory)
-            field.let_go()
-        left = daemon.descriptors_back_to(idle, AFTERMATH)
-        field.read_old_log()
-        return Soaked(
-            seconds=seconds,
-            faults=faults,
-            answered=load.answered,
-            failed=load.failed + field.surprises,
-            neighbour=neighbour,
-            growth=growth(memory),
-            descriptors=left,
-            unexpected=[*field.errors, *unexpected(daemon.log)],
-        )
+    with socket.socket() as reserved:
+        # Bound and no more: nobody listens there, and nobody else gets the port.
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        uplink = reserved.getsockname()[1]
+        with tcpd(directory, config(0, uplink), tracebacks=True) as daemon:
+            daemon.log_path = directory / LOG
+            daemon.assert_serves("echo")
+            idle = daemon.descriptors_at_rest()
+            field = Field(daemon, directory, context, uplink)
+            return with_traffic(field, seconds, seed, idle)
+
+
+def with_traffic(field: Field, seconds: float, seed: int, idle: int) -> Soaked:
+    """Soak a daemon that has so many descriptors open when nobody is there."""
+    daemon = field.daemon
+    port = daemon.port("echo")
+    with Neighbour(port) as neighbour, Load(port, 2) as load:
+        faults: Counter[str] = Counter(dict.fromkeys(FAULTS, 0))
+        for name, fault in FAULTS.items():
+            provoke(field, random.Random(seed), name, fault, faults)
+        end = time.monotonic() + seconds
+        threads = [
+            threading.Thread(target=work, args=(field, f"{seed} {number}", end, faults))
+            for number in range(WORKERS)
+        ]
+        for thread in threads:
+            thread.start()
+        memory: list[int] = []
+        while any(thread.is_alive() for thread in threads):
+            time.sleep(seconds / SAMPLES)
+            memory.append(daemon.memory)
+        field.let_go()
+    field.reload(config(0, field.uplink))
+    left = daemon.descriptors_back_to(idle, AFTERMATH)
+    status, drained = drain(field)
+    field.read_old_log()
+    return Soaked(
+        seconds=seconds,
+        faults=faults,
+        frustrated=field.frustrated,
+        answered=load.answered,
+        failed=load.failed + field.surprises,
+        neighbour=neighbour,
+        growth=growth(memory),
+        descriptors=left,
+        status=status,
+        drained=drained,
+        unexpected=[*field.errors, *unexpected(daemon.log)],
+    )
 
 
 def growth(memory: list[int]) -> int:
@@ -160,9 +196,9 @@ def main() -> None:
         soaked = soak(Path(directory), seconds, options.seed)
     print(soaked)
     for name, count in sorted(soaked.faults.items()):
-        print(f"{count:8} {name}")
-    for line in (*soaked.failed[:20], *soaked.neighbour.errors, *soaked.unexpected[:20]):
-        print(line)
+        print(f"{count:8} {name}, {soaked.frustrated[name]} cut short")
+    for lines in (soaked.failed, soaked.neighbour.errors, soaked.drained, soaked.unexpected):
+        print("".join(f"{line}\n" for line in lines[:20]), end="")
     soaked.check()
 
 

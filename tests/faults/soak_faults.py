@@ -1,136 +1,22 @@
-"""What the soak does to a daemon: each fault is a function, and takes a fraction of a second."""
+"""What the soak's peers do to a daemon: each fault takes a fraction of a second."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
-import re
-import signal
 import socket
-import ssl
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
-from faults.harness import KB, LOOPBACK, MB, Tcpd, ends, receive, receive_all, reset, wrap
+from faults.control import HOSTILE
+from faults.harness import KB, MB, ends, receive, receive_all, reset, wrap
+from faults.proxy_vectors import OWN, v1_vectors, v2_vectors
+from faults.soak_field import Field
 from faults.tls_peer import TLSPeer
 
-CRASHES = """
-from twisted.internet.protocol import Protocol
-
-class Crashes(Protocol):
-    def connectionMade(self):
-        self.where = b""
-
-    def dataReceived(self, data):
-        self.where += data
-        if data == b"data":
-            raise ValueError("on purpose")
-        if data == b"bulk":
-            self.transport.write(bytes(1_000_000))
-
-    def connectionLost(self, reason):
-        if self.where == b"end":
-            raise KeyError("on purpose")
-"""
-DEADLINES = 'deadlines = { handshake = "2s", idle = "20s", write_stall = "2s", lifetime = "30s" }'
-LOG = "soak.log"
-HELD = 50
-"""So many connections are left open at a time, to see what becomes of them."""
-_PROVOKED = re.compile(
-    r"crashes\.py|more failures like those|reload: tcpd\.toml|nothing has changed"
-)
-
-
-def config(turn: int) -> str:
-    """Return the daemon's configuration; some of it differs from turn to turn."""
-    return f"""
-[listeners.echo]
-{LOOPBACK}
-[listeners.stalled]
-{LOOPBACK}
-{DEADLINES}
-[listeners.tls]
-{LOOPBACK}
-tls = {{ certificate = "server.pem" }}
-{DEADLINES}
-[listeners.lines]
-{LOOPBACK}
-handler = "reply"
-{DEADLINES}
-[listeners.lines.options]
-default = "heard {turn % 2}"
-max_size = "200KiB"
-rules = [ {{ match = {{ regex = "(a+)+$" }}, reply = "all a" }} ]
-[listeners.crashes]
-{LOOPBACK}
-handler = "crashes.py:Crashes"
-{DEADLINES}
-[listeners.capped]
-{LOOPBACK}
-limits = {{ sessions = 5, rate = "{1000 + turn % 2}/s" }}
-{DEADLINES}
-[log]
-file = "{LOG}"
-"""
-
-
-def unexpected(log: str) -> list[str]:
-    """Return the errors in a log but those of the handler that crashes, and of bad files."""
-    errors = re.findall(r"^\S+Z (?:error|critical): .*$", log, re.MULTILINE)
-    return [line for line in errors if not _PROVOKED.search(line)]
-
-
-class Field:
-    """The daemon, and the connections to it that faults have left open.
-
-    Attributes:
-        surprises: what the daemon did that it must not.
-        errors: lines of logs that tell of errors which no fault should bring about.
-        frustrated: how often each fault was cut short, which is as it should be.
-    """
-
-    def __init__(self, daemon: Tcpd, directory: Path, context: ssl.SSLContext) -> None:
-        self.daemon = daemon
-        self.directory = directory
-        self.context = context
-        self.ports = {
-            name: daemon.port(name)
-            for name in ("echo", "stalled", "tls", "lines", "crashes", "capped")
-        }
-        self.surprises: list[str] = []
-        self.frustrated: Counter[str] = Counter()
-        self.lock = threading.Lock()
-        self.errors: list[str] = []
-        self.turn = 0
-        self._held: list[socket.socket] = []
-
-    def connect(self, listener: str) -> socket.socket:
-        """Return a connection that waits 5 s at most for anything."""
-        return socket.create_connection(("127.0.0.1", self.ports[listener]), timeout=5.0)
-
-    def hold(self, sock: socket.socket) -> None:
-        """Leave a connection open; the one that was left open longest is closed."""
-        with self.lock:
-            self._held.append(sock)
-            if len(self._held) > HELD:
-                self._held.pop(0).close()
-
-    def read_old_log(self) -> None:
-        """Look for errors in the log that was moved away, and remove it."""
-        old = self.directory / f"{LOG}.old"
-        if old.exists():
-            self.errors += unexpected(old.read_text())
-            old.unlink()
-
-    def let_go(self) -> None:
-        """Close all that were left open."""
-        with self.lock:
-            for sock in self._held:
-                sock.close()
-            self._held.clear()
+HEADERS = [*v1_vectors().values(), *v2_vectors().values()]
 
 
 def never_reads(field: Field, chance: random.Random) -> None:
@@ -254,32 +140,63 @@ def slow(field: Field, chance: random.Random) -> None:
             time.sleep(0.01)
 
 
-def reload(field: Field, chance: random.Random) -> None:
-    """Reload, in one case of three a file that is wrong."""
-    with field.lock:
-        field.turn += 1
-        text = config(field.turn)
-        if chance.random() < 0.3:
-            text = text.replace("limits", "limmits")
-        fresh = field.directory / "tcpd.new"
-        fresh.write_text(text)
-        fresh.rename(field.directory / "tcpd.toml")
-    field.daemon.send_signal(signal.SIGHUP)
+def proxy_header(field: Field, chance: random.Random) -> None:
+    """A PROXY header, most often one that is wrong, from whom is trusted or from somebody else."""
+    source = chance.choice(("127.0.0.1", "127.0.0.1", "127.0.0.3"))
+    header, verdict = chance.choice(HEADERS)
+    with field.connect("proxied", source=source) as sock:
+        with contextlib.suppress(ConnectionError):  # it may be quicker
+            sock.sendall(header + b"x")
+            sock.shutdown(socket.SHUT_WR)
+        answer = receive_all(sock).decode()
+    right = source if verdict == OWN else verdict[0] if verdict else ""
+    if answer not in ("", right) or (answer and source != "127.0.0.1"):
+        field.surprises.append(f"{header!r} from {source} made it {answer!r}")
 
 
-def rotate(field: Field, chance: random.Random) -> None:
-    """Move the log away and have it opened anew."""
-    with field.lock:
-        log = field.directory / LOG
-        if not log.exists():  # the last signal is still under way
-            return
-        field.read_old_log()
-        log.rename(field.directory / f"{LOG}.old")
-    field.daemon.send_signal(signal.SIGUSR1)
+def header_stalls(field: Field, chance: random.Random) -> None:
+    """A PROXY header that is never ended."""
+    sock = field.connect("proxied")
+    field.hold(sock)
+    header = chance.choice(HEADERS)[0]
+    sock.sendall(header[: chance.randrange(min(12, len(header)))])
+
+
+def control(field: Field, chance: random.Random) -> None:
+    """Send what would steer a terminal, or forge a line of the log."""
+    data = chance.choice(HOSTILE)
+    for listener in ("lines", "crashes", "tls", "proxied"):
+        with field.connect(listener) as sock, contextlib.suppress(ConnectionError):
+            sock.sendall(data + b"\r\n")
+            if listener == "proxied":
+                sock.sendall(b"PROXY TCP4 %s %s 1 2\r\n" % (data, data))
+            sock.shutdown(socket.SHUT_WR)
+            receive_all(sock)
+
+
+def unix(field: Field, chance: random.Random) -> None:
+    """A session over a UNIX socket that ends at once, leaves its answer, or brings descriptors."""
+    data = chance.randbytes(chance.randrange(1, 200_000))
+    with field.connect_to_file("local.sock") as sock:
+        match chance.randrange(4):
+            case 0:
+                pass
+            case 1:
+                sock.sendall(data[:5000])
+            case 2:
+                socket.send_fds(sock, [b"hello"], [0, 1, 2])
+                sock.shutdown(socket.SHUT_WR)
+                receive_all(sock)
+            case _:
+                sender = threading.Thread(target=sock.sendall, args=(data,))
+                sender.start()
+                if receive(sock, len(data)) != data:
+                    field.surprises.append("other bytes came back over a UNIX socket")
+                sender.join()
 
 
 Fault = Callable[[Field, random.Random], None]
-FAULTS: dict[str, Fault] = {
+PEERS: dict[str, Fault] = {
     fault.__name__: fault
     for fault in (
         never_reads,
@@ -295,7 +212,9 @@ FAULTS: dict[str, Fault] = {
         crash,
         crowd,
         slow,
-        reload,
-        rotate,
+        proxy_header,
+        header_stalls,
+        control,
+        unix,
     )
 }

@@ -17,19 +17,11 @@ import ssl
 
 import pytest
 import trustme
+from faults.control import HOSTILE, clear
 from faults.harness import LOOPBACK, receive_all, tcpd, wait_until
 from faults.proxy_vectors import checked, tcp4, tlv
 from faults.proxy_vectors import ssl as ssl_tlv
 
-HOSTILE = [
-    b"\x1b[2J\x1b]0;title\x07",
-    b"a\r\n2001-01-01T00:00:00.000Z info: forged",
-    b"\x9b31m \xc2\x9b31m",
-    b"\0\0\0",
-    b"\xff\xfe\xc3( \xed\xa0\x80",
-    b"\xe2\x80\xa8 \xe2\x80\xa9 \xc2\x85 \x0b\x0c\x1c",
-    b"%s {0} {session} {log_format!r} \x7f",
-]
 NAMES = [each.decode("ascii") for each in HOSTILE if each.isascii()]
 HANDLERS = """
 from twisted.internet.protocol import Factory, Protocol
@@ -104,13 +96,6 @@ def telling_header(data):
     """Return a valid PROXY header that tells hostile names."""
     names = [tlv(kind, data) for kind in (0x01, 0x02, 0x05)]
     return checked(tcp4() + b"".join(names) + ssl_tlv(1, 0, tlv(0x22, data)))
-
-
-def clear(data):
-    """Return whether bytes are UTF-8 that steers no terminal and ends no line but by LF."""
-    text = data.decode()
-    lines = text.split("\n")
-    return all(line.isprintable() or not line for line in lines)
 
 
 def names(directory):

@@ -6,7 +6,7 @@ from faults.soak import soak
 
 @pytest.mark.slow
 def test_a_short_soak(tmp_path):
-    soaked = soak(tmp_path, seconds=15.0, seed=1)
+    soaked = soak(tmp_path, seconds=10.0, seed=1)
     print(soaked)
-    print(*soaked.failed[:20], *soaked.unexpected[:20], sep="\n")
+    print(*soaked.failed[:20], *soaked.drained, *soaked.unexpected[:20], sep="\n")
     soaked.check()
