@@ -1,0 +1,264 @@
+"""The status page in headless Chromium, on the real daemon."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from helpers.browser import MISSING, Browser
+from helpers.daemon import Daemon, tcpd
+from helpers.reload_house import free_port
+
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+EVIL = b"<script>document.title='stolen'</script><img src=x onerror=alert(1)>\x1b[2J\xe2\x80\xae"
+HANDLER = '''
+from twisted.internet.protocol import Factory, Protocol
+
+
+class Telling(Protocol):
+    def dataReceived(self, data):
+        self.factory_session.emit("heard", words=data.decode("utf-8", "replace"))
+        self.transport.write(data)
+
+
+class Tell(Factory):
+    """Tell what was heard."""
+
+    def buildSession(self, session):
+        protocol = Telling()
+        protocol.factory_session = session
+        return protocol
+'''
+ROWS = "#sessions tbody tr"
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Browser]:
+    browser = Browser()
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def browser(shared: Browser) -> Browser:
+    """The browser, as it is on a desk by day."""
+    shared.look()
+    return shared
+
+
+@contextmanager
+def running(directory: Path, port: int = 0) -> Iterator[Daemon]:
+    (directory / "tell.py").write_text(HANDLER)
+    (directory / "token").write_text(TOKEN)
+    (directory / "token").chmod(0o600)
+    (directory / "tcpd.toml").write_text(
+        '[listeners.echo]\nlisten = "tcp:0:interface=127.0.0.1"\n'
+        '[listeners.tell]\nlisten = "tcp:0:interface=127.0.0.1"\nhandler = "tell.py:Tell"\n'
+        '[connectors.uplink]\nconnect = "tcp:127.0.0.1:1"\n'
+        f'[admin]\nlisten = "tcp:{port}:interface=127.0.0.1"\ntoken_file = "token"\n'
+    )
+    with tcpd("--config", "tcpd.toml", cwd=directory) as daemon:
+        daemon.port("admin")
+        yield daemon
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    with running(tmp_path) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def page(browser: Browser, daemon: Daemon) -> Iterator[Browser]:
+    """The page, open and live; whoever makes its console complain has failed."""
+    browser.open(f"http://127.0.0.1:{daemon.port('admin')}/")
+    browser.wait(lambda: browser.text("#state") == "running")
+    yield browser
+    complaints = browser.complaints()
+    browser.driver.get("about:blank")
+    assert complaints == []
+
+
+def show_token(page: Browser) -> None:
+    """Answer the question for the token, once it is asked."""
+    page.wait(lambda: page.one("#ask-token").is_displayed())
+    page.one("#token").send_keys(TOKEN)
+    page.click("#token-ok")
+
+
+def open_session(page: Browser) -> None:
+    page.wait(lambda: len(page.all(ROWS)) == 1)
+    page.click(ROWS)
+    page.wait(lambda: "TCP, as the kernel sees it" in page.text("#detail-body"))
+
+
+def test_it_shows_what_there_is(page: Browser, daemon: Daemon) -> None:
+    assert page.texts("#listeners .name") == ["echo", "tell"]
+    assert f"127.0.0.1:{daemon.port('echo')}" in page.text("#listeners tbody")
+    assert page.texts("#connectors .name") == ["uplink"]
+    assert page.text("#none") == "Nobody is connected."
+    with daemon.connect("echo") as client:
+        client.sendall(b"x" * 5000)
+        page.wait(lambda: "4.9 KiB" in page.text(ROWS))
+        name = "{}:{}".format(*client.getsockname())
+        assert name in page.text(ROWS)
+        page.wait(lambda: "session.opened" in page.text("#events"))
+        # What it was answered it doesn't read, so its end is a reset.
+    page.wait(lambda: "peer-reset after" in page.text("#events"))
+    page.wait(lambda: not page.all(ROWS))
+
+
+def test_it_asks_nobody_else_for_anything(page: Browser, daemon: Daemon) -> None:
+    script = "return performance.getEntriesByType('resource').map((each) => each.name)"
+    found = page.run(script)
+    ours = f"http://127.0.0.1:{daemon.port('admin')}/"
+    assert len(found) >= 5
+    assert [each for each in found if not each.startswith(ours)] == []
+
+
+def test_sessions_are_sorted_and_filtered_by_the_daemon(page: Browser, daemon: Daemon) -> None:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(daemon.connect("echo")) for _ in range(3)]
+        for size, client in zip((2000, 9000, 100), clients, strict=True):
+            client.sendall(b"x" * size)
+        ports = [str(client.getsockname()[1]) for client in clients]
+
+        def order() -> list[str]:
+            names = page.texts(f"{ROWS} td.who span:first-child")
+            return [each.rpartition(":")[2] for each in names]
+
+        page.wait(lambda: len(order()) == 3)
+        page.click('#heads [data-key="in"] button')
+        page.wait(lambda: order() == [ports[1], ports[0], ports[2]])
+        assert page.one('#heads [data-key="in"]').get_attribute("aria-sort") == "descending"
+        page.click('#heads [data-key="in"] button')
+        page.wait(lambda: order() == [ports[2], ports[0], ports[1]])
+        page.one("#filter").send_keys(f":{ports[0]}")
+        page.wait(lambda: order() == [ports[0]])
+        page.one("#filter").send_keys("nothing")
+        page.wait(lambda: page.text("#none") == "No session fits.")
+
+
+def test_the_close_button_asks_for_the_token_and_closes(page: Browser, daemon: Daemon) -> None:
+    with daemon.connect("echo") as client:
+        open_session(page)
+        page.click("#do-close")
+        show_token(page)
+        assert client.recv(1) == b""
+        page.wait(lambda: page.text("#detail-sub") == "It has ended.")
+        assert not page.one("#do-close").is_enabled()
+    page.wait(lambda: "operator-closed" in page.text("#events"))
+    page.forgive("401")
+    page.forgive("404")
+
+
+def test_who_has_no_token_hears_that_it_is_needed(page: Browser, daemon: Daemon) -> None:
+    page.click("#reload")
+    page.wait(lambda: page.one("#ask-token").is_displayed())
+    page.one("#token").send_keys("wrong-token-altogether")
+    page.click("#token-ok")
+    page.wait(lambda: "no longer, right" in page.text("#token-why"))
+    page.wait(lambda: page.one("#ask-token").is_displayed())
+    page.click("#ask-token button[value='']")
+    page.wait(lambda: "the token is wrong" in page.text("#notice"))
+    page.forgive("401")
+
+
+def test_a_script_that_a_session_sends_is_a_text(page: Browser, daemon: Daemon) -> None:
+    with daemon.connect("tell") as client:
+        open_session(page)
+        page.click("#do-tap")
+        show_token(page)
+        page.wait(lambda: page.text("#do-tap") == "Stop watching")
+        page.wait(lambda: _is_tapped(page, client))
+        client.sendall(EVIL)
+        text = EVIL.decode().replace("\x1b", "\\x1b").replace("\u202e", "\\u202e")
+        for way in ("in", "out"):
+            page.wait(lambda way=way: text in page.texts(f"#bytes .{way} .text"))
+            assert "3c 73 63 72 69 70 74 3e" in "".join(page.texts(f"#bytes .{way} .hex"))
+        page.click("#as-text")
+        assert page.one("#bytes .text").is_displayed()
+        assert not page.one("#bytes .hex").is_displayed()
+        page.wait(lambda: "words=<script>" in page.text("#events"))
+        assert "\\x1b[2J" in page.text("#events")
+        assert len(page.all("script")) == 1
+        assert page.all("img[onerror]") == []
+        assert "stolen" not in page.driver.title
+        page.click("#detail-close")
+    page.forgive("401")
+
+
+def _is_tapped(page: Browser, client: socket.socket) -> bool:
+    client.sendall(b"?")
+    seen = bool(page.all("#bytes .piece"))
+    page.run("document.querySelector('#bytes').replaceChildren()")
+    return seen
+
+
+def test_a_tap_ends_with_its_session(page: Browser, daemon: Daemon) -> None:
+    with daemon.connect("echo") as client:
+        open_session(page)
+        page.click("#do-tap")
+        show_token(page)
+        page.wait(lambda: _is_tapped(page, client))
+    page.wait(lambda: "The session is over: peer-" in page.text("#tap-state"))
+    page.wait(lambda: page.text("#do-tap") == "Watch bytes")
+    page.wait(lambda: page.text("#detail-sub") == "It has ended.")
+    page.forgive("401")
+    page.forgive("404")
+
+
+def test_a_listener_is_suspended_and_resumed(page: Browser, daemon: Daemon) -> None:
+    page.click("#listeners tbody tr:first-child .do button")
+    show_token(page)
+    page.wait(lambda: page.text("#listeners tbody .pill") == "suspended")
+    page.click("#listeners tbody tr:first-child .do button")
+    page.wait(lambda: page.text("#listeners tbody .pill") == "up")
+    page.forgive("401")
+
+
+def test_by_night_it_is_dark(page: Browser) -> None:
+    def light() -> int:
+        colour = page.run("return getComputedStyle(document.body).backgroundColor")
+        return sum(int(each) for each in colour.strip("rgb()").split(","))
+
+    assert light() > 600
+    page.look(dark=True)
+    assert light() < 120
+
+
+def test_on_a_phone_nothing_sticks_out(page: Browser, daemon: Daemon) -> None:
+    page.look(390, 844)
+    with daemon.connect("echo") as client:
+        client.sendall(b"x")
+        page.wait(lambda: len(page.all(ROWS)) == 1)
+        assert page.run("return document.documentElement.scrollWidth") <= 390
+        page.run("document.querySelector('#sessions tbody tr').click()")
+        page.wait(lambda: "Round trip" in page.text("#detail-body"))
+        assert page.run("return document.querySelector('#detail').scrollWidth") <= 390
+
+
+def test_it_comes_back_after_a_restart_and_says_so(browser: Browser, tmp_path: Path) -> None:
+    port = free_port()
+    with running(tmp_path, port) as daemon:
+        browser.open(f"http://127.0.0.1:{port}/")
+        browser.wait(lambda: browser.text("#state") == "running")
+        first = daemon.pid
+        daemon.stop(signal.SIGTERM)
+    browser.wait(lambda: browser.text("#state") == "unreachable")
+    assert browser.one("#link").is_displayed()
+    with running(tmp_path, port) as daemon:
+        browser.wait(lambda: browser.text("#state") == "running")
+        browser.wait(lambda: "tcpd was restarted" in browser.text("#notice"))
+        browser.wait(lambda: str(daemon.pid) in browser.text("#facts"))
+        assert daemon.pid != first
+        assert not browser.one("#link").is_displayed()
+        browser.forgive("ERR_")
+        assert browser.complaints() == []
+        browser.driver.get("about:blank")
