@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
+from operator import attrgetter
 from typing import Any
 
 from tcpd import __version__
@@ -210,17 +211,22 @@ class Views:
             everyone, found = found, []
             async for lot in turns.lots(everyone):
                 found += [session for session in lot if needle in _as_text(session)]
-        keyed: list[tuple[Any, int, Session]] = []
+        found.sort(key=attrgetter("number"))
+        # Texts and numbers only, and no pairs of them with sessions: ten thousand of those would
+        # have Python look for garbage everywhere, which holds all sessions for 30 milliseconds.
+        keys: list[Any] = []
         async for lot in turns.lots(found):
-            keyed += [(key(session, self._rates), session.number, session) for session in lot]
+            keys += [key(session, self._rates) for session in lot]
         await turns.others()
-        keyed.sort(reverse=sort.startswith("-"))  # two are never the same, as numbers aren't
-        page = keyed[max(0, offset) :][: max(0, min(limit, MOST_SESSIONS))]
+        order = sorted(range(len(found)), key=keys.__getitem__)
+        if sort.startswith("-"):
+            order.reverse()
+        page = [found[at] for at in order[max(0, offset) :][: max(0, min(limit, MOST_SESSIONS))]]
         views: list[View] = []
         async for some in turns.lots(page, _LOT):
             # Whoever has ended since is not listed; it counts none the less.
-            views += [self._session(each) for *_, each in some if not each.close_reason]
-        return {"total": len(keyed), "sessions": views}
+            views += [self._session(each) for each in some if not each.close_reason]
+        return {"total": len(found), "sessions": views}
 
     def session(self, session_id: str) -> View | None:
         """Return all that is known of one session; None if there is none such."""
@@ -304,7 +310,7 @@ SORTS: Mapping[str, Callable[[Session, Rates], Any]] = {
     "rate-out": _sent,
     "rate": lambda session, rates: _received(session, rates) + _sent(session, rates),
     "queued": lambda session, rates: getattr(session.transport, "queued", 0),
-    "client": lambda session, rates: address_and_port(session.peer),
+    "client": lambda session, rates: "{} {:05}".format(*address_and_port(session.peer)),
     "listener": lambda session, rates: session.listener,
     "handler": lambda session, rates: session.handler,
 }
