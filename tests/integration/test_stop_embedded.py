@@ -8,7 +8,7 @@ import pytest
 from helpers.daemon import PATIENCE
 
 PROGRAM = """
-import signal, socket, sys
+import os, signal, socket
 from twisted.internet import {reactor}reactor as chosen
 chosen.install()
 from twisted.internet import reactor
@@ -22,6 +22,9 @@ from pathlib import Path
 
 daemon = Daemon(load(Path("tcpd.toml"), build_handler), reactor, ServiceManager({{}}))
 before = signal.getsignal(signal.SIGTERM)
+
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # at one go: a thread speaks, too
 
 def start():
     daemon.startService()
@@ -39,15 +42,15 @@ def read(client):
     total = 0
     while data := client.recv(1 << 20):
         total += len(data)
-    print("read", total, flush=True)
+    say("read", total)
 
 def stopped(result):
-    print("stopped", [ok for ok, _ in result], daemon.running, flush=True)
+    say("stopped", [ok for ok, _ in result], daemon.running)
     reactor.callLater(0.2, again)
 
 def again():
     daemon.startService()
-    print("again", len(daemon.listeners["heap"].ports), flush=True)
+    say("again", len(daemon.listeners["heap"].ports))
     daemon.stopService().addCallback(lambda _: reactor.stop())
 
 reactor.callWhenRunning(start)
