@@ -8,7 +8,6 @@ Rules:
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from twisted.python.failure import Failure
 
 from tcpd.endpoint import ServerEndpoint, quote
 from tcpd.errors import StartError, TcpdError
-from tcpd.escape import escape_bytes, escape_text
 from tcpd.events import ListenerChanged
 from tcpd.net.network import Network
 from tcpd.net.port import Port
@@ -371,8 +369,6 @@ def _why(error: BaseException | None, address: ServerEndpoint) -> str:
     cause: object = error
     if isinstance(error, CannotListenError):
         cause = error.socketError
-        if cause == "Cannot acquire lock":  # Twisted's, for a UNIX socket that another has locked
-            return _who_holds(error.port)
     if not isinstance(cause, OSError) or not cause.strerror:
         return str(cause) or type(cause).__name__
     words = cause.strerror[0].lower() + cause.strerror[1:]
@@ -385,17 +381,6 @@ def _why(error: BaseException | None, address: ServerEndpoint) -> str:
     elif isinstance(cause, FileNotFoundError) and address.kind == "unix":
         words = "there is no such directory"
     return words
-
-
-def _who_holds(path: bytes) -> str:
-    """Return who uses a UNIX socket, as its lock says: a link that points to the process's id."""
-    lock = path + b".lock"
-    try:
-        holder = os.readlink(lock)
-    except OSError:  # gone since
-        return "it is in use by another process"
-    name = escape_text(os.fsdecode(lock))
-    return f"it is in use by process {escape_bytes(holder, 20)}, as {name} says"
 
 
 def _first_free_port() -> int:

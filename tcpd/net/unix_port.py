@@ -34,6 +34,7 @@ from twisted.python.failure import Failure
 
 from tcpd.net.port import BACKLOG, Port
 from tcpd.net.sockets import ServerTransport, UNIXServer
+from tcpd.net.unix_user import user_of
 
 # One of us holds a directory's lock for less than a millisecond. Seconds.
 LOCK_TRIES = 20
@@ -72,7 +73,7 @@ class UNIXPort(Port, unix.Port):
             sock: socket.socket = self.createInternetSocket()
             try:
                 if path[:1] == b"\0":  # Linux's abstract namespace: no file, no mode; see unix(7)
-                    sock.bind(path)
+                    _bind_name(sock, path)
                     sock.listen(self.backlog)
                 else:
                     with _directory_locked(os.path.dirname(path) or b".") as locked:
@@ -92,9 +93,9 @@ class UNIXPort(Port, unix.Port):
         try:
             sock.bind(path)
         except OSError as error:
-            if error.errno != errno.EADDRINUSE or not locked or not _is_stale(path):
+            if error.errno != errno.EADDRINUSE:
                 raise
-            os.unlink(path)
+            _take_over(path, locked=locked)
             sock.bind(path)
         status = os.lstat(path)
         self._owned = (status.st_dev, status.st_ino)
@@ -217,16 +218,43 @@ def _lock_beside(path: bytes) -> lockfile.FilesystemLock | None:
     return None
 
 
-def _is_stale(path: bytes) -> bool:
-    """Whether a file is a socket that nobody listens to; asked by connecting to it."""
-    if not stat.S_ISSOCK(os.lstat(path).st_mode):
-        return False
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            return True
-        except OSError:  # EAGAIN: its backlog is full; EPROTOTYPE: it is a datagram socket
-            return False
-    return False
+def _bind_name(sock: socket.socket, name: bytes) -> None:
+    """Bind a socket to an abstract name.
+
+    Raises:
+        OSError: it can't be; of a name in use, `strerror` says who uses it.
+    """
+    try:
+        sock.bind(name)
+    except OSError as error:
+        user = user_of(name) if error.errno == errno.EADDRINUSE else None
+        if user is None:
+            raise
+        raise _in_use(user) from error
+
+
+def _take_over(path: bytes, *, locked: bool) -> None:
+    """Remove the file of a socket that nobody listens to.
+
+    Args:
+        path: where something stood in the way a moment ago.
+        locked: whether the directory is, so that what is there stays what it is.
+
+    Raises:
+        OSError: `EADDRINUSE` if it is anything else; `strerror` says what, for people.
+    """
+    with suppress(FileNotFoundError):  # gone since
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            text = "there is a file that isn't a socket; remove it or choose another path"
+            raise OSError(errno.EADDRINUSE, text)
+        user = user_of(path)
+        if user is not None:
+            raise _in_use(user)
+        if not locked:
+            text = "a daemon has left its socket there, in a directory that can't be locked"
+            raise OSError(errno.EADDRINUSE, f"{text}; remove the file")
+        os.unlink(path)
+
+
+def _in_use(user: str) -> OSError:
+    return OSError(errno.EADDRINUSE, f"it is in use by {user}")

@@ -136,8 +136,16 @@ def test_of_a_unix_socket_in_use_it_says_who_uses_it(tmp_path: Path) -> None:
     with tcpd(f"--listen=unix:{path}", cwd=tmp_path) as daemon:
         daemon.wait_for("listens on unix:")
         says = fails(elsewhere, f"--listen=unix:{path}")
-    holder = f"it is in use by process {daemon.pid}, as {path}.lock says"
+    holder = f"it is in use by process {daemon.pid}"
     assert says.endswith(f"cannot listen on unix:{path}: {holder}")
+
+
+def test_of_a_file_that_is_no_socket_it_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "s.sock").write_text("precious")
+    says = fails(tmp_path, "--listen=unix:s.sock")
+    problem = "there is a file that isn't a socket; remove it or choose another path"
+    assert says.endswith(f"cannot listen on unix:s.sock: {problem}")
+    assert (tmp_path / "s.sock").read_text() == "precious"
 
 
 BROKEN = """

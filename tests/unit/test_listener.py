@@ -228,25 +228,6 @@ def test_the_kernel_says_which_ports_are_privileged(
     assert listener_module._first_free_port() == first
 
 
-@pytest.mark.parametrize(
-    ("holder", "says"),
-    [("4321", "process 4321, as {} says"), ("1\x1b", r"process 1\x1b, as {} says")],
-)
-def test_the_lock_of_a_unix_socket_says_who_uses_it(
-    holder: str, says: str, monkeypatch, tmp_path: Path
-) -> None:
-    path = tmp_path / "s.sock"
-    error = CannotListenError(None, os.fsencode(path), "Cannot acquire lock")
-    house = House(monkeypatch, Scripted(fail(error), fail(error)))
-    (tmp_path / "s.sock.lock").symlink_to(holder)
-    with pytest.raises(StartError) as caught:
-        house.listener.startService()
-    assert str(caught.value).endswith(": it is in use by " + says.format(f"{path}.lock"))
-    (tmp_path / "s.sock.lock").unlink()
-    with pytest.raises(StartError, match="in use by another process"):
-        house.listener.startService()
-
-
 @pytest.mark.parametrize("error", [ValueError("no luck"), CannotListenError("", 1, "no luck")])
 def test_other_reasons_are_given_as_they_are(error: Exception, monkeypatch) -> None:
     house = House(monkeypatch, Scripted(fail(error)))

@@ -484,7 +484,7 @@ def test_what_is_no_lock_stays_and_blocks_nobody(reactor, tmp_path):
 def test_a_live_daemon_keeps_its_socket_and_its_lock(reactor, tmp_path):
     listen_unix(reactor, tmp_path / "s", wantPID=True)
     before = (tmp_path / "s").stat().st_ino
-    with pytest.raises(CannotListenError, match="Address already in use"):
+    with pytest.raises(CannotListenError, match=f"it is in use by process {os.getpid()}"):
         listen_unix(reactor, tmp_path / "s", wantPID=True)
     assert sorted(os.listdir(tmp_path)) == ["s", "s.lock"]
     assert (tmp_path / "s").stat().st_ino == before
@@ -528,7 +528,7 @@ def test_a_directory_that_somebody_keeps_locked_hinders_only_a_takeover(
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
         listen_unix(reactor, tmp_path / "s")
-        with pytest.raises(CannotListenError, match="Address already in use"):
+        with pytest.raises(CannotListenError, match="that can't be locked; remove the file"):
             listen_unix(reactor, tmp_path / "dead")
     finally:
         os.close(directory)
@@ -539,14 +539,36 @@ def test_a_socket_in_use_is_left_alone(reactor, tmp_path):
     with socket.socket(socket.AF_UNIX) as alive:
         alive.bind(str(tmp_path / "s"))
         alive.listen()
-        with pytest.raises(CannotListenError, match="Address already in use"):
+        with pytest.raises(CannotListenError, match=f"it is in use by process {os.getpid()}"):
             listen_unix(reactor, tmp_path / "s")
     assert (tmp_path / "s").exists()
 
 
+def test_of_an_abstract_name_in_use_it_says_who_uses_it(reactor, tmp_path):
+    name = f"\0{tmp_path}/s"
+    with socket.socket(socket.AF_UNIX) as alive:
+        alive.bind(name)
+        alive.listen()
+        with pytest.raises(CannotListenError, match=f"it is in use by process {os.getpid()}"):
+            listen_unix(reactor, name)
+
+
+def test_a_file_that_goes_away_amid_it_is_in_nobodys_way(reactor, tmp_path):
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "s"))
+
+    def goes(path):
+        os.unlink(path)
+        raise FileNotFoundError
+
+    with mock.patch("tcpd.net.unix_port.user_of", goes):
+        listen_unix(reactor, tmp_path / "s")
+    assert stat.S_ISSOCK(os.lstat(tmp_path / "s").st_mode)
+
+
 def test_a_file_that_is_no_socket_is_left_alone(reactor, tmp_path):
     (tmp_path / "s").write_text("precious")
-    with pytest.raises(CannotListenError):
+    with pytest.raises(CannotListenError, match="there is a file that isn't a socket; remove it"):
         listen_unix(reactor, tmp_path / "s")
     assert (tmp_path / "s").read_text() == "precious"
 
