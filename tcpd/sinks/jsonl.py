@@ -3,10 +3,12 @@
 Rules:
 - The file is made readable by its owner and group at most, and never reached through a symbolic
   link; nor are the older ones, as renaming doesn't follow them.
-- A batch is in the file whole or not at all: of one that the disk has no room for, what had been
-  written is taken back, and it is tried again. So no line is ever broken off, or there twice.
+- A batch, or as much of it as a file may hold, is in the file whole or not at all: of what the disk
+  has no room for, what had been written is taken back, and it is tried again. So no line is ever
+  broken off, or there twice.
 - Several processes may write to one file, and somebody else may move it away at any time.
 - A file that is full, or of another period, is renamed: `events.jsonl.1` is the latest of those.
+- What `fsync` promises holds for a file that is let go of, too.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -41,7 +43,7 @@ class JsonLines(Sink):
     mode: Literal["0600", "0640"] = "0640"
     """Who may read the files that it makes: the owner, or the group too."""
     rotate_size: Annotated[ByteSize, Range(1024)] | None = None
-    """A file doesn't grow beyond this; without it, it may."""
+    """A file doesn't grow beyond this, unless a single record does; without it, it may."""
     rotate_every: Annotated[Seconds, Range(1.0)] | None = None
     """A new file is begun so often, counted from midnight UTC of 1970; without it, never."""
     keep: Annotated[int, Range(1, 10_000)] = 10
@@ -79,15 +81,19 @@ class JsonLines(Sink):
 
     def write(self, batch: Sequence[Record]) -> None:
         """Append some records."""
-        data = "".join([f"{record.line}\n" for record in batch]).encode("ascii")
+        written = 0
         try:
-            size = self._size_when_ours()
-            if size and self._is_full(size + len(data)):
-                self._rotate()
+            for count, data in self._pieces(batch):
                 size = self._size_when_ours()
-            self._append(data, size)
+                if size and self._is_full(size + len(data)):
+                    self._rotate()
+                    size = self._size_when_ours()
+                self._append(data, size)
+                written += count
         except OSError as error:
-            raise TryAgainError(f"{self.path}: {error.strerror}") from error
+            raise TryAgainError(f"{self.path}: {error.strerror}", written) from error
+        except TryAgainError as error:
+            raise TryAgainError(error, written) from error
         finally:
             if self._fd >= 0:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
@@ -105,7 +111,11 @@ class JsonLines(Sink):
         except BaseException:
             self._fd, self._period = old
             raise
-        os.close(old[0])
+        try:
+            if self.fsync == "interval":  # nobody flushes that file later
+                os.fdatasync(old[0])
+        finally:
+            os.close(old[0])
 
     def close(self) -> None:
         """Close the file."""
@@ -113,8 +123,20 @@ class JsonLines(Sink):
         if fd >= 0:
             os.close(fd)
 
+    def _pieces(self, batch: Sequence[Record]) -> Iterator[tuple[int, bytes]]:
+        """Give a batch as parts that fit into a file each: how many records, and their lines."""
+        most = self.rotate_size
+        lines = [f"{record.line}\n" for record in batch]
+        first = size = 0
+        for number, line in enumerate(lines):
+            if most is not None and number > first and size + len(line) > most:
+                yield number - first, "".join(lines[first:number]).encode("ascii")
+                first, size = number, 0
+            size += len(line)
+        yield len(lines) - first, "".join(lines[first:]).encode("ascii")
+
     def _size_when_ours(self) -> int:
-        """Lock the file for one batch, and return its size; take up a new one if it was moved."""
+        """Lock the file for one piece, and return its size; take up a new one if it was moved."""
         for _ in range(3):
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             mine = os.fstat(self._fd)
@@ -128,7 +150,7 @@ class JsonLines(Sink):
         return os.fstat(self._fd).st_size
 
     def _append(self, data: bytes, size: int) -> None:
-        """Append a batch to a file of a size; if it fails, the file is as before."""
+        """Append a piece to a file of a size; if it fails, the file is as before."""
         try:
             left = memoryview(self._end_of_line(size) + data)
             while left:

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from helpers.sinks import record, records
+from helpers.sinks import record, records, said
 
 from tcpd.sinks import jsonl
 from tcpd.sinks.jsonl import JsonLines
@@ -116,11 +116,39 @@ class TestRotation:
         assert numbers(tmp_path / "events.jsonl.2") == [3, 4]
         assert len(list(tmp_path.iterdir())) == 3
 
-    def test_a_batch_larger_than_a_file_may_be_is_one_file(self, tmp_path, path, opened):
+    def test_a_batch_larger_than_a_file_may_be_goes_into_several(self, tmp_path, path, opened):
         sink = opened(rotate_size=1024)
         sink.write(records(10))
-        sink.write(records(1))
-        assert (len(numbers(tmp_path / "events.jsonl.1")), numbers(path)) == (10, [1])
+        sink.write(records(1, 11))
+        files = [tmp_path / f"events.jsonl.{each}" for each in (5, 4, 3, 2, 1)]
+        assert [number for file in (*files, path) for number in numbers(file)] == [*range(1, 12)]
+        assert all(file.stat().st_size <= 1024 for file in files)
+
+    def test_a_record_larger_than_a_file_may_be_has_one_alone(self, tmp_path, path, opened):
+        sink = opened(rotate_size=1024)
+        large = record(2, event=said("x", y="z" * 2000))
+        sink.write([record(1), large, record(3)])
+        assert numbers(tmp_path / "events.jsonl.2") == [1]
+        assert numbers(tmp_path / "events.jsonl.1") == [2]
+        assert numbers(path) == [3]
+
+    def test_of_a_batch_for_several_files_what_is_written_does_not_come_again(
+        self, tmp_path, path, opened
+    ):
+        sink = opened(rotate_size=1024, keep=1)
+        (tmp_path / "events.jsonl.1").mkdir()
+        with pytest.raises(TryAgainError) as caught:
+            sink.write(records(5))
+        assert numbers(path) == list(range(1, caught.value.written + 1)) != []
+
+    def test_what_is_not_on_the_disk_yet_is_forced_there_first(self, path, opened, monkeypatch):
+        forced = []
+        sink = opened(rotate_size=1024)
+        sink.write(records(2))
+        place = path.stat().st_ino
+        monkeypatch.setattr(jsonl.os, "fdatasync", lambda fd: forced.append(os.fstat(fd).st_ino))
+        sink.write(records(2, 3))
+        assert forced == [place]
 
     def test_by_time_even_if_it_was_not_open_then(self, tmp_path, path, opened):
         day = 86400.0
@@ -143,7 +171,7 @@ class TestRotation:
         assert len(list(tmp_path.iterdir())) == 1
 
     def test_one_that_fails_loses_nothing(self, tmp_path, path, opened):
-        sink = opened(rotate_size=1024, keep=1)
+        sink = opened(rotate_size=2048, keep=1)
         sink.write(records(5))
         (tmp_path / "events.jsonl.1").mkdir()
         with pytest.raises(TryAgainError, match="directory"):
