@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tcpd.events import HandlerEvent
 from tcpd.sinks.record import Record
 
 COLUMNS = (
@@ -29,8 +30,13 @@ def row_of(record: Record) -> tuple[object, ...]:
 
     `listener` is the connector's name for a connector's session; `reason` is why a session ended or
     didn't begin; `record` is all of it, as JSON.
+
+    What a handler gave is in `record` alone, whatever it is called: a column has a type, which a
+    handler's `duration="5m"` hasn't, and says what tcpd says.
     """
-    get = record.fields.get
+    event = record.event
+    fields = event.identity.fields() if isinstance(event, HandlerEvent) else record.fields
+    get = fields.get
     return (
         record.time,
         record.name,

@@ -3,6 +3,8 @@
 Rules:
 - The database is in WAL mode, so that whoever reads it and this sink don't wait for each other.
 - A batch is a transaction: all of it is there, or nothing, and never twice.
+- Somebody else may move the file away or remove it at any time: a new one is made then, and the one
+  that was moved has all that was written before.
 - The file says by `user_version` which of the `MIGRATIONS` it has had; a file of a later tcpd is
   left alone.
 """
@@ -10,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import time
@@ -64,6 +67,8 @@ CLEAN_EVERY = 60.0
 CLEAN_AT_ONCE = 10_000
 # Seconds to wait for somebody else who writes to the database.
 BUSY = 5.0
+# The file beside the database is cut to this once a reader no longer needs what is in it.
+WAL_SIZE = 64 * 2**20
 
 
 @dataclass
@@ -81,31 +86,25 @@ class SQLite(Sink):
 
     def __post_init__(self) -> None:
         self._db: sqlite3.Connection | None = None
+        self._place = (0, 0)
         self._clean_at = 0.0
         raise_all(path_problems(self.path))
 
     def open(self) -> None:
         """Open the database; make it if it isn't there, and bring it up to date."""
-        # SQLite would make the file readable for all, and through a symbolic link.
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        os.close(os.open(self.path, flags, int(self.mode, 8)))
-        self._db = db = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version > len(MIGRATIONS):
-            raise TryAgainError(
-                f"{self.path} is of version {version}, made by a later tcpd; this one knows"
-                f" {len(MIGRATIONS)}"
-            )
-        for number in range(version, len(MIGRATIONS)):
-            db.executescript(
-                f"BEGIN IMMEDIATE; {MIGRATIONS[number]}; PRAGMA user_version = {number + 1};"
-                " COMMIT;"
-            )
+        try:
+            self._make_file()
+            self._open_database()
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise TryAgainError(f"{self.path} is a symbolic link; name its target") from None
+            raise TryAgainError(f"{self.path}: {error.strerror}") from error
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
 
     def write(self, batch: Sequence[Record]) -> None:
         """Insert some records, in one transaction."""
+        self._follow()
         db = self._opened()
         rows = [row_of(record) for record in batch]
         try:
@@ -116,13 +115,85 @@ class SQLite(Sink):
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
-            raise TryAgainError(f"{self.path}: {error}") from error
+            raise self._failed(error) from error
+
+    def reopen(self) -> None:
+        """Make a new file, if the old one was moved away."""
+        self._follow()
 
     def close(self) -> None:
         """Close the database."""
         db, self._db = self._db, None
         if db is not None:
             db.close()
+
+    def _make_file(self) -> None:
+        """Make the file if it isn't there, and note which it is.
+
+        SQLite would make it readable for all, and through a symbolic link.
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        fd = os.open(self.path, flags, int(self.mode, 8))
+        try:
+            status = os.fstat(fd)
+        finally:
+            os.close(fd)
+        self._place = (status.st_dev, status.st_ino)
+
+    def _open_database(self) -> None:
+        """Open the database, and bring it up to date."""
+        self._db = db = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None)
+        version = self._version(db)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute(f"PRAGMA journal_size_limit = {WAL_SIZE}")
+        if version < len(MIGRATIONS):
+            # Two that open a new file at once: who comes second finds it done.
+            db.execute("BEGIN IMMEDIATE")
+            for number in range(self._version(db), len(MIGRATIONS)):
+                for statement in MIGRATIONS[number].split(";"):
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {number + 1}")
+            db.execute("COMMIT")
+
+    def _version(self, db: sqlite3.Connection) -> int:
+        version: int = db.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise TryAgainError(
+                f"{self.path} is of version {version}, made by a later tcpd; this one knows"
+                f" {len(MIGRATIONS)}"
+            )
+        return version
+
+    def _follow(self) -> None:
+        """Take up a new file if somebody has moved the old one away, or removed it."""
+        db = self._db
+        if db is None:
+            return
+        try:
+            there = os.stat(self.path, follow_symlinks=False)
+            if (there.st_dev, there.st_ino) == self._place:
+                return
+            gone = False
+        except FileNotFoundError:
+            gone = True
+        # What is beside it belongs to the one that was moved, which has to have it all.
+        with contextlib.suppress(sqlite3.Error):
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.close()
+        if gone:
+            for beside in ("-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{self.path}{beside}")
+        self.open()
+
+    def _failed(self, error: sqlite3.Error) -> TryAgainError:
+        """Return an error of SQLite's for people."""
+        # The low byte is what it is, the others are more of it.
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            return TryAgainError(f"{self.path}: {error}; move it away, and a new one is made")
+        return TryAgainError(f"{self.path}: {error}")
 
     def _opened(self) -> sqlite3.Connection:
         if self._db is None:

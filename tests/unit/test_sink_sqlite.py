@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from helpers.sinks import NOON, closed, record, records, said
+from helpers.sinks import NOON, closed, identity, record, records, said
 
-from tcpd.events import SessionRefused
+from tcpd.events import SessionOpened, SessionRefused
 from tcpd.sinks import sqlite
 from tcpd.sinks.columns import COLUMNS
 from tcpd.sinks.sink import TryAgainError
@@ -91,10 +91,20 @@ def test_who_talked_to_us_yesterday_is_one_query(sink, path):
             record(4, yesterday(12) - day, address="192.0.2.7"),
             record(5, yesterday(12) + day, address="192.0.2.8"),
             record(6, yesterday(12), event=said("login", client="x")),
+            # Yesterday's, and still open; and one of both whose end is among the others.
+            record(7, yesterday(13), event=SessionOpened(identity=identity(7))),
+            record(
+                8, yesterday(13), event=SessionOpened(identity=identity(8, address="192.0.2.9"))
+            ),
+            record(9, yesterday(0), event=SessionOpened(identity=identity(1))),
         ]
     )
     rows = ask(path, query)
-    assert [row[:4] for row in rows] == [("192.0.2.1", 2, 20, 40), ("2001:db8::1", 1, 10, 20)]
+    assert [row[:4] for row in rows] == [
+        ("192.0.2.1", 3, 20, 40),
+        ("2001:db8::1", 1, 10, 20),
+        ("192.0.2.9", 1, None, None),
+    ]
     assert all(len(row) == 6 for row in rows)
     plan = str(ask(path, "EXPLAIN QUERY PLAN " + query))
     assert "USING INDEX events_by_name_and_time" in plan
@@ -112,6 +122,87 @@ def test_it_is_readable_while_it_is_written(sink, path):
     assert count(path) == 2
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"duration": "5m", "close.reason": {"a": 1}},
+        {"bytes.in": [1], "bytes.out": 1.5, "refuse.reason": 2**62},
+        {"connector": ["x"]},
+    ],
+)
+def test_whatever_a_handler_calls_its_values_no_column_refuses_them(sink, path, data):
+    sink.write([record(1, event=said("login", **data))])
+    assert ask(path, "SELECT listener, bytes_in, bytes_out, duration, reason FROM events") == [
+        ("main", None, None, None, None)
+    ]
+    (line,) = ask(path, "SELECT record FROM events")[0]
+    assert json.loads(line).items() >= data.items()
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_file_that_was_moved_away_has_all_and_a_new_one_the_rest(sink, path, tmp_path, told):
+    sink.write(records(2))
+    path.rename(tmp_path / "moved.db")
+    if told:
+        sink.reopen()
+        assert path.exists()
+    sink.write(records(3, 3))
+    sink.close()
+    assert (count(tmp_path / "moved.db"), count(path)) == (2, 3)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["events.db", "moved.db"]
+
+
+def test_two_whose_file_was_moved_away_share_the_new_one(sink, path, tmp_path):
+    other = SQLite(path=path)
+    other.open()
+    for number, each in enumerate((sink, other), 1):
+        each.write(records(1, number))
+    path.rename(tmp_path / "moved.db")
+    for number, each in enumerate((sink, other, sink), 3):
+        each.write(records(1, number))
+    other.close()
+    sink.close()
+    assert (count(tmp_path / "moved.db"), count(path)) == (2, 3)
+
+
+def test_a_file_that_was_removed_is_made_anew(sink, path):
+    sink.write(records(2))
+    path.unlink()
+    sink.write(records(3, 3))
+    assert count(path) == 3
+
+
+def test_what_is_no_database_is_told_with_what_to_do_about_it(path, tmp_path):
+    path.write_bytes(b"no database" * 1000)
+    sink = SQLite(path=path)
+    with pytest.raises(TryAgainError, match=r"events\.db: file is not a database; move it away"):
+        sink.open()
+    sink.close()
+    path.rename(tmp_path / "odd")
+    sink.open()
+    sink.write(records(1))
+    sink.close()
+    assert count(path) == 1
+
+
+def test_two_that_make_the_file_at_once_both_write_to_it(path, monkeypatch):
+    first, second = SQLite(path=path), SQLite(path=path)
+    version = SQLite._version
+
+    def amid(self, db):
+        found = version(self, db)
+        monkeypatch.undo()
+        second.open()
+        return found
+
+    monkeypatch.setattr(SQLite, "_version", amid)
+    first.open()
+    for number, sink in enumerate((first, second), 1):
+        sink.write(records(1, number))
+        sink.close()
+    assert count(path) == 2
+
+
 @pytest.mark.parametrize("mode", ["0640", "0600"])
 def test_others_cannot_read_it(path, mode):
     sink = SQLite(path=path, mode=mode)
@@ -126,7 +217,7 @@ def test_others_cannot_read_it(path, mode):
 def test_a_symbolic_link_is_not_followed(path, tmp_path):
     sink = SQLite(path=path)
     path.symlink_to(tmp_path / "target")
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(TryAgainError, match="is a symbolic link; name its target"):
         sink.open()
     assert not (tmp_path / "target").exists()
     with pytest.raises(ExceptionGroup):
@@ -170,7 +261,7 @@ def test_a_migration_that_fails_changes_nothing(path, monkeypatch):
     sink.close()
     broken = (*sqlite.MIGRATIONS, "ALTER TABLE events ADD COLUMN more TEXT; SELECT nonsense")
     monkeypatch.setattr(sqlite, "MIGRATIONS", broken)
-    with pytest.raises(sqlite3.Error):
+    with pytest.raises(TryAgainError, match="nonsense"):
         sink.open()
     sink.close()
     assert ask(path, "PRAGMA user_version") == [(1,)]
