@@ -164,14 +164,18 @@ class NATSStream(Sink):
 
     async def _publish(self, batch: Sequence[Record]) -> None:
         work: asyncio.Future[Any] = asyncio.gather(*(self._publish_one(record) for record in batch))
+        # Even if nobody waits any more: asyncio would print it where no log is.
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())
         # nats-py would wait for acknowledgements that can't come any more.
         end: asyncio.Future[Any] = asyncio.ensure_future(self._gone.wait())
-        await asyncio.wait({work, end}, return_when=asyncio.FIRST_COMPLETED)
-        end.cancel()
-        if not work.done():
+        try:
+            await asyncio.wait({work, end}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise ConnectionResetError("the connection is lost")
+            work.result()
+        finally:
+            end.cancel()
             work.cancel()
-            raise ConnectionResetError("the connection is lost")
-        work.result()
 
     async def _publish_one(self, record: Record) -> None:
         source = record.source

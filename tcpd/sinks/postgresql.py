@@ -3,13 +3,18 @@
 Rules:
 - A batch is a transaction: all of it is there, or nothing. One that comes again, since nobody knew
   whether it had been committed, is there once: host, run and sequence are unique.
+- A server that hangs, but whose kernel goes on acknowledging, is left after a while.
 - The table is made if it isn't there; one that is there is left as it is, whoever made it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
-from collections.abc import Sequence
+import socket
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -62,7 +67,8 @@ class PostgreSQL(Sink):
     table: str = "tcpd_events"
     """The table, perhaps with its schema before it."""
     timeout: Annotated[Seconds, Range(1.0)] = TIMEOUT
-    """How long the server may take to connect, and to carry out a statement."""
+    """How long the server may take to connect, and to carry out a statement; twice that for a
+    batch."""
 
     def __post_init__(self) -> None:
         self._db: Any = None
@@ -102,11 +108,12 @@ class PostgreSQL(Sink):
             options["password"] = password
         try:
             self._db = db = psycopg.connect(self.connection, **options)
-            db.execute(sql.SQL("SET statement_timeout = {}").format(sql.Literal(milliseconds)))
-            (there,) = db.execute("SELECT to_regclass(%s)", (self.table,)).fetchone() or (None,)
-            if there is None:
-                db.execute(sql.SQL(_CREATE).format(table=table))
-            db.commit()
+            with self._in_time():
+                db.execute(sql.SQL("SET statement_timeout = {}").format(sql.Literal(milliseconds)))
+                (there,) = db.execute("SELECT to_regclass(%s)", (self.table,)).fetchone() or (None,)
+                if there is None:
+                    db.execute(sql.SQL(_CREATE).format(table=table))
+                db.commit()
         except psycopg.Error as error:
             raise TryAgainError(error) from error
 
@@ -116,7 +123,7 @@ class PostgreSQL(Sink):
 
         rows = [row_of(record) for record in batch]
         try:
-            with self._db.transaction(), self._db.cursor() as cursor:
+            with self._in_time(), self._db.transaction(), self._db.cursor() as cursor:
                 cursor.executemany(self._insert, rows)
         except psycopg.DataError:
             raise  # trying it again would end the same
@@ -128,3 +135,27 @@ class PostgreSQL(Sink):
         db, self._db = self._db, None
         if db is not None:
             db.close()
+
+    @contextlib.contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """Break the connection off if what is done with it takes too long.
+
+        The server has a limit for each statement, but one that hangs keeps none.
+        """
+        import psycopg
+
+        db = self._db
+
+        def break_off() -> None:
+            with contextlib.suppress(OSError, psycopg.Error):
+                connection = socket.socket(fileno=os.dup(db.fileno()))
+                with connection:
+                    connection.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(2 * self.timeout, break_off)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()

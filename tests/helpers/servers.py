@@ -95,6 +95,14 @@ class Server:
             self._process.wait()
         self._process = None
 
+    def hang(self, *, on: bool = True) -> None:
+        """Have it and its children answer nothing any more, or go on: its connections stay."""
+        assert self._process is not None
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for each in (pid, *map(int, children)):
+            os.kill(each, signal.SIGSTOP if on else signal.SIGCONT)
+
 
 class Redis(Server):
     program, package = "redis-server", "redis-server"

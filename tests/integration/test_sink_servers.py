@@ -1,6 +1,7 @@
 """Records in real servers: Redis, PostgreSQL and NATS, which may go away while events come."""
 
 import asyncio
+import gc
 import json
 import threading
 import time
@@ -11,6 +12,7 @@ from helpers.sinks import NOON, SOURCE, closed, config, record, records, said, u
 from twisted.internet.task import Clock
 
 from tcpd.events import Bus
+from tcpd.sinks import hub
 from tcpd.sinks.hub import Sinks
 from tcpd.sinks.nats_stream import NATSStream, subject_of
 from tcpd.sinks.postgresql import PostgreSQL
@@ -127,6 +129,40 @@ def test_restarted_amid_traffic_it_has_every_record(case):
     assert kind.twice or len(found) == sent
 
 
+def test_a_server_that_hangs_is_left_and_found_again_and_has_every_record(
+    case, caplog, monkeypatch
+):
+    kind, server = case
+    monkeypatch.setattr(hub, "RUN", "00c0ffee")  # its records have the numbers of other tests'
+    bus = Bus()
+    sink = kind.sink(server, timeout=1.0)
+    settings = config(sink, retry=Retry(initial=0.05, max=0.2), stop=20.0)
+    sinks = Sinks(bus, Clock(), {"server": settings})
+    sinks.start()
+    first = 5 * 10**8
+
+    def send(numbers):
+        for number in numbers:
+            bus.emit(closed(first + number))
+
+    send(range(100))
+    until(lambda: sinks.status()[0].written == 100)
+    server.hang()
+    try:
+        send(range(100, 200))
+        until(lambda: sinks.status()[0].failures)
+    finally:
+        server.hang(on=False)
+    send(range(200, 300))
+    sinks.finish()
+    found = [int(each["session.id"].split("-")[1]) - first for each in kind.read(server)]
+    found = [number for number in found if 0 <= number < 300]
+    assert sorted(set(found)) == list(range(300))
+    assert kind.twice or len(found) == 300
+    gc.collect()
+    assert [each.getMessage() for each in caplog.records if each.name == "asyncio"] == []
+
+
 def opened(kind, server, **options):
     sink = kind.sink(server, **options)
     sink.open()
@@ -137,6 +173,7 @@ def test_whatever_a_handler_says_can_be_stored(case):
     kind, server = case
     hostile = "\0\udc80\u20ac'; DROP TABLE tcpd_events; --\n\x7f"
     values = {"a.b": hostile, hostile: [1, {"x": hostile}], "n": 2**63 - 1, "f": 0.1}
+    values |= {"duration": "5m", "bytes.in": [1], "bytes.out": {}, "close.reason": 1.5}
     each = Record(said(f"peer said * > {hostile} .. ", **values), NOON, 10**9, SOURCE)
     sink = opened(kind, server)
     sink.write([each])
