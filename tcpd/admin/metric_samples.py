@@ -25,6 +25,9 @@ DEADLINES = frozenset(
 )
 """The reasons, of ends and of refusals, that are deadlines which fired."""
 
+ACCEPT_FAILURES = ("failed", "starved")
+"""The kinds of errors of accept(2)."""
+
 
 def of_sessions(read: Callable[[Figures], float | Buckets]) -> Read:
     """Return what gives a number of the sessions of each listener and handler."""
@@ -83,15 +86,24 @@ def refused(house: House, census: Census) -> Iterator[Sample]:
 
 
 def accept_failures(house: House, census: Census) -> Iterator[Sample]:
-    """Give the errors of accept(2), by kind."""
+    """Give the errors of accept(2), by kind; both are there from the start, as refusals are."""
     for name, arrivals in census.arrivals.items():
-        for reason, count in arrivals.accept_failures.items():
+        counts = dict.fromkeys(ACCEPT_FAILURES, 0) if name not in house.connectors else {}
+        for reason, count in {**counts, **arrivals.accept_failures}.items():
             yield (name, reason), count
 
 
 def deadlines(house: House, census: Census) -> Iterator[Sample]:
-    """Give the deadlines that fired: of sessions, and of what was to become one."""
-    fired: dict[Labels, int] = {}
+    """Give the deadlines that fired: of sessions, and of what was to become one.
+
+    Those of listeners are there from the start, so that the first that fires is seen as a rise.
+    """
+    fired: dict[Labels, int] = {
+        (name, reason): 0
+        for name in census.arrivals
+        if name not in house.connectors
+        for reason in sorted(DEADLINES)
+    }
 
     def add(name: str, counts: Mapping[str, int]) -> None:
         for reason in DEADLINES & counts.keys():

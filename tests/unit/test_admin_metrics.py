@@ -9,6 +9,7 @@ from helpers.reload_house import House
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import Deferred
 
+from tcpd.admin.metric_samples import DEADLINES
 from tcpd.admin.metric_table import METRICS
 from tcpd.admin.metrics import CONTENT_TYPE, exposition
 
@@ -123,6 +124,15 @@ def test_refusals_are_there_before_the_first_one(house) -> None:
     numbers = scrape(house)
     assert numbers["tcpd_sessions_refused_total", "listener=a", "reason=sessions"] == 1
     assert numbers["tcpd_sessions_limit", "listener=a"] == 1
+
+
+def test_what_alerts_look_for_is_there_before_it_happens(house) -> None:
+    house.start(ONE)
+    numbers = scrape(house)
+    for reason in ("starved", "failed"):
+        assert numbers["tcpd_accept_failures_total", "listener=a", f"reason={reason}"] == 0
+    for reason in DEADLINES:
+        assert numbers["tcpd_deadlines_fired_total", "listener=a", f"reason={reason}"] == 0
 
 
 def test_a_deadline_that_fires_is_counted(house) -> None:
