@@ -3,6 +3,7 @@
 Rules:
 - A file that we write to is one that we have made: what stands where it belongs is put aside, and
   what is no regular file, or another process's, is an error.
+- One that somebody has removed is begun anew, rather than filled where nobody can read it.
 - What is written is in the file whole or not at all. What a full disk has taken a part of is taken
   back, so that the file can be read at any time.
 - No more than a few descriptors are held, however many files there are.
@@ -41,6 +42,11 @@ class _File:
         self.began = began
         self.size = 0
         self.place = (status.st_dev, status.st_ino)
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether it has no name any more; of one that isn't open, opening it tells."""
+        return self.fd >= 0 and os.fstat(self.fd).st_nlink == 0
 
 
 class Files:
@@ -100,7 +106,7 @@ class Files:
             OSError: it can't be made or written to.
         """
         file = self._files.get(name)
-        if file is not None and file.size and self._is_full(file, len(data)):
+        if file is not None and (file.is_removed or (file.size and self._is_full(file, len(data)))):
             self._close(self._files.pop(name))
             file = None
         if file is None:

@@ -213,6 +213,24 @@ def test_two_do_not_write_to_one_file(tmp_path: Path) -> None:
     other.close()
 
 
+def test_a_file_that_was_removed_is_begun_anew(tmp_path: Path) -> None:
+    directory = tmp_path / "there"
+    directory.mkdir()
+    some = files.Files(directory, lambda: b"header ")
+    some.append("web", b"one ")
+    (directory / "web").unlink()
+    some.append("web", b"two ")
+    assert (directory / "web").read_bytes() == b"header two "
+    (directory / "web").unlink()
+    directory.rmdir()
+    with pytest.raises(FileNotFoundError):
+        some.append("web", b"three ")
+    directory.mkdir()
+    some.append("web", b"three ")
+    assert (directory / "web").read_bytes() == b"header three "
+    some.close()
+
+
 def test_few_descriptors_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "MOST_OPEN", 3)
     many = files.Files(tmp_path, lambda: b"")
