@@ -10,8 +10,14 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone
 _RESET = frozenset((errno.ECONNRESET, errno.EPIPE))
 
 
-def cause_of_error(error: OSError) -> str:
-    """What an error of recv(2) or send(2) means: "peer-reset" or "lost"."""
+def cause_of_error(error: OSError, sock: socket.socket) -> str:
+    """What an error of recv(2) or send(2) means: "peer-reset", "peer-closed" or "lost".
+
+    On a UNIX socket EPIPE is what comes of a peer's ordinary close, and ECONNRESET of one that left
+    something of ours unread. On TCP both are a reset; see unix(7) and tcp(7).
+    """
+    if error.errno == errno.EPIPE and sock.family == socket.AF_UNIX:
+        return "peer-closed"
     return "peer-reset" if error.errno in _RESET else "lost"
 
 
@@ -31,4 +37,8 @@ def cause_of_end(reason: BaseException | None, sock: socket.socket, *, peer_fini
         pending = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     except OSError:
         return "lost"
-    return "peer-reset" if pending in _RESET else "lost"
+    if pending in _RESET:
+        return "peer-reset"
+    # Of a UNIX socket whose peer has closed, epoll says that it hung up, not that it can be written
+    # to, and the reactor takes that for a loss if all was read and something is still to be done.
+    return "peer-closed" if peer_finished and not pending else "lost"

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, cast
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.main import CONNECTION_LOST
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -138,7 +138,7 @@ class Ending(HotPath):
         return CONNECTION_LOST
 
     def _cause_of(self, error: OSError) -> str:
-        return cause_of_error(error)
+        return cause_of_error(error, self.socket)
 
     def connectionLost(self, reason: Failure) -> None:
         """End the session: once, whatever calls it and however often."""
@@ -147,6 +147,8 @@ class Ending(HotPath):
         if not self.close_cause:
             finished = self._peer_finished
             self.close_cause = cause_of_end(reason.value, self.socket, peer_finished=finished)
+            if self.close_cause == "peer-closed" and not self.queued:
+                reason = Failure(CONNECTION_DONE)  # whatever the reactor took it for
         if self.observer is not None:
             # Records of the end name it, and of a closed socket it can't be asked.
             try:

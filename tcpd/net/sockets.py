@@ -18,7 +18,7 @@ from twisted.internet import tcp, unix
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IAddress
-from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
@@ -287,6 +287,8 @@ class UNIXTransport(StreamTransport):
             why: BaseException | None = self._kind.doRead(self)
         except BaseException:  # the handler's fileDescriptorReceived
             return self._handler_failed()
+        if why is CONNECTION_LOST:  # recvmsg(2) failed, and Twisted keeps to itself how
+            self._blame("peer-reset")
         return why
 
     def _dataReceived(self, data: bytes) -> BaseException | None:  # type: ignore[override]

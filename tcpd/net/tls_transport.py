@@ -215,6 +215,8 @@ class TLSTransport(StreamTransport):
     def _cause_of(self, error: OSError) -> str:
         if not isinstance(error, ssl.SSLError):
             return super()._cause_of(error)
+        if isinstance(error, ssl.SSLZeroReturnError):  # of sending, once its close_notify was read
+            return "peer-closed"
         if not isinstance(error, ssl.SSLEOFError):
             return "tls-failed"
         # Some versions of Python take a reset for the end of the stream as well. The kernel knows:
