@@ -206,7 +206,7 @@ class Capture:
         data = make(lost)
         if data or last:
             self._taken += len(data)
-            writer.offer(name, data, last=last and self.config.files == "session")
+            writer.offer(name, data, size, last=last and self.config.files == "session")
         most = self.config.max_size
         if most is not None and self._taken >= most and self.running:
             self._end_at("max_size")
@@ -222,7 +222,7 @@ class Capture:
             return
         piece = watch.track.data(self.time_ns(), side, data, None)
         self._taken += len(piece)
-        self._writer.offer(watch.name, piece)
+        self._writer.offer(watch.name, piece, size)
         most = self.config.max_size
         if most is not None and self._taken >= most and self.running:
             self._end_at("max_size")
@@ -274,7 +274,7 @@ class Capture:
             written=self._writer.written,
             waiting=self._writer.waiting,
             lost_pieces=self._lost_pieces + self._writer.lost_pieces,
-            lost_bytes=self._lost_bytes,
+            lost_bytes=self._lost_bytes + self._writer.lost_bytes,
             problem=self._writer.problem,
         )
 
@@ -332,7 +332,7 @@ class Capture:
             self.log.error(
                 "the capture of {what} has lost {lost}, as nothing can be written fast enough{why}",
                 what=self._what(),
-                lost=str(Lost(pieces=lost, size=self._lost_bytes)),
+                lost=str(Lost(pieces=lost, size=self._lost_bytes + self._writer.lost_bytes)),
                 why=f": {self._writer.problem}" if self._writer.problem else "",
             )
             self._told_at = now or 1e-9

@@ -26,7 +26,7 @@ STOP = 3.0
 # What a piece costs in memory besides its bytes.
 _OVERHEAD = 120
 
-_Piece = tuple[str, bytes, bool]
+_Piece = tuple[str, bytes, int, bool]
 
 
 class Writer:
@@ -42,6 +42,7 @@ class Writer:
     Attributes:
         written: how many bytes have been written.
         lost_pieces: how many pieces were given up that had been taken.
+        lost_bytes: how many bytes of sessions were in those.
         problem: why nothing can be written now; empty if it can.
     """
 
@@ -56,6 +57,7 @@ class Writer:
         self.limit = limit
         self.written = 0
         self.lost_pieces = 0
+        self.lost_bytes = 0
         self.problem = ""
         self._name = name
         self._files = files
@@ -84,16 +86,17 @@ class Writer:
         # One that alone is more than the limit is taken when nothing else waits.
         return waiting == 0 or waiting + size <= self.limit
 
-    def offer(self, name: str, data: bytes, *, last: bool = False) -> None:
+    def offer(self, name: str, data: bytes, size: int = 0, *, last: bool = False) -> None:
         """Have a piece written to a file, whether or not there is room.
 
         Args:
             name: the file.
             data: the piece; it may be empty.
+            size: how many bytes of a session are in it.
             last: whether it is the last for this file.
         """
         self._offered += len(data) + _OVERHEAD
-        self._queue.append((name, data, last))
+        self._queue.append((name, data, size, last))
         if self._idle or (self._gathers and 4 * self.waiting > self.limit):
             self._idle = self._gathers = False
             self._wake.set()
@@ -159,19 +162,21 @@ class Writer:
         name = self._queue[0][0]
         most = min(BATCH, (self._files.rotate_size or BATCH) // 4)
         pieces: list[bytes] = []
-        size = taken = 0
+        size = taken = true_size = 0
         last = False
         while self._queue and self._queue[0][0] == name and not last:
             data = self._queue[0][1]
             if pieces and size + len(data) > most:
                 break
-            _, data, last = self._queue.popleft()
+            _, data, true, last = self._queue.popleft()
             pieces.append(data)
+            true_size += true
             size += len(data)
             taken += len(data) + _OVERHEAD
         joined = b"".join(pieces)
         if joined and not self._write(name, joined):
             self.lost_pieces += len(pieces)
+            self.lost_bytes += true_size
         if last:
             try:
                 self._files.done(name)

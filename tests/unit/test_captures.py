@@ -303,6 +303,23 @@ def test_what_the_disk_cannot_take_is_lost_counted_and_told(
     assert told.seq == whole
 
 
+def test_what_is_given_up_at_the_end_is_counted_in_bytes_too(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def append(self, name, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.Files, "append", append)
+    monkeypatch.setattr(writer, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(writer, "STOP", 0.01)
+    house.configure()
+    session = house.session()
+    house.say(session, bytes(1000), bytes(2000))
+    capture = house.captures._configured["web"]
+    house.captures.finish()
+    assert capture.status().lost_bytes == 3000
+
+
 def test_a_capture_ends_at_its_size_or_time(house: House) -> None:
     house.configure(max_size=5000)
     session = house.session()
