@@ -1,6 +1,5 @@
 """Signals, answered in a turn of the reactor's loop; the process's own are put back after."""
 
-import os
 import signal
 
 import pytest
@@ -76,7 +75,7 @@ def signals(reactor, answered):
 
 
 def come(number):
-    os.kill(os.getpid(), number)
+    signal.raise_signal(number)  # to this thread: the whole process may have others
 
 
 @pytest.mark.parametrize("number", ALL)
