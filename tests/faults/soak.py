@@ -178,6 +178,8 @@ def provoke(
         fault(field, chance)
     except (OSError, ValueError):
         field.frustrated[name] += 1
+    except AssertionError as error:
+        field.surprises.append(f"{name}: {error}")
     faults[name] += 1
 
 

@@ -12,7 +12,7 @@ import resource
 import socket
 import time
 
-from faults.harness import assert_echoes, receive, reset
+from faults.harness import assert_echoes, receive, reset, wait_until
 from faults.soak_faults import Fault
 from faults.soak_field import Field, config
 
@@ -29,9 +29,9 @@ def reload(field: Field, chance: random.Random) -> None:
             field.surprises.append(f"a reload was refused: {said}")
             return
         field.turn = turn
-        there = (field.directory / "visitor.sock").exists()
-        if there != bool(turn % 2):
-            field.surprises.append(f"the visitor's UNIX socket is there: {there}")
+        file, wanted = field.directory / "visitor.sock", bool(turn % 2)
+        # A port closes, and its file goes, in the turn of the loop after the one that says so.
+        wait_until(f"visitor.sock is there: {wanted}", lambda: file.exists() == wanted)
         if turn % 2:
             found = re.search(r"listener visitor listens on [^ ]*:(\d+) ", said)
             assert found is not None, said
