@@ -7,47 +7,43 @@ It stands on Twisted's `ClientService`. A Twisted program can use it by itself:
     uplink.startService()
 
 Rules:
-- Pauses between tries grow by a factor up to a cap, and are spread at random, so that a thousand
-  clients of a server that comes back don't all come at once. They begin anew once a connection
-  has lasted for longer than the first pause.
+- Between tries it pauses, longer and longer; see `tcpd.pauses`.
 - Each change of state is logged and reported once; tries that change nothing are not.
 """
 
 from __future__ import annotations
 
-import os
-import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, TypeVar
 
 from twisted.application.internet import ClientService
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, clientFromString
-from twisted.internet.error import ConnectError, NoProtocol, TimeoutError
+from twisted.internet.error import NoProtocol
 from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
 from twisted.internet.task import deferLater
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from tcpd.admission.deadlines import ConnectorDeadlines
 from tcpd.config.schema import Reconnect
 from tcpd.endpoint import ClientEndpoint
-from tcpd.errors import TcpdError
+from tcpd.endpoint_making import client_endpoint, client_tls_of
 from tcpd.escape import escape_text
 from tcpd.events import Bus, ConnectorChanged
 from tcpd.net.network import Network
 from tcpd.net.proxy_sender import HeaderSender, Version
 from tcpd.net.tls import ClientTLS
 from tcpd.net.tls_transport import HandshakeError
+from tcpd.pauses import Pauses
+from tcpd.plain_errors import why_not_connected
 from tcpd.serving import Arrival, Serving, Terms
 from tcpd.session import Origin, Session
 from tcpd.tally import Counts
+from tcpd.tries import Tries
 from tcpd.units import format_duration
 
 T = TypeVar("T")
-CONNECT_TIMEOUT = 30  # seconds; Twisted's own default
 State = Literal["idle", "connecting", "connected", "retrying", "gave-up", "stopped"]
 
 
@@ -103,9 +99,8 @@ class Connector(ClientService):
         self.failures = 0
         self.setName(name)
         self._reactor = reactor
-        self._reconnect = reconnect or Reconnect()
+        self._pauses = Pauses(reconnect or Reconnect())
         self._bus = bus or Bus()
-        self._row = 0  # how many pauses there were in a row
         self._connected_at = 0.0
         self._giving_up: Any = None
         self._cutting: Any = None
@@ -117,7 +112,7 @@ class Connector(ClientService):
             target = ClientEndpoint.parse(endpoint)
             self._target = target.address
             header = None if proxy is None else HeaderSender(version=proxy)
-            secure = _own_tls(target) or tls
+            secure = client_tls_of(target) or tls
             self._network = Network(reactor, client_tls=secure, client_header=header)
             endpoint = client_endpoint(self._network, target)
         elif proxy is not None:
@@ -137,7 +132,7 @@ class Connector(ClientService):
         )
         self._serving = _Handover(origin, factory, deadlines, self.amid)
         super().__init__(
-            _Tries(endpoint, self), self._serving, retryPolicy=self._pause, clock=reactor
+            Tries(endpoint, self), self._serving, retryPolicy=self._pause, clock=reactor
         )
 
     @property
@@ -158,7 +153,8 @@ class Connector(ClientService):
         """
         if self.running:
             return
-        self.failures = self._row = 0
+        self.failures = 0
+        self._pauses.begin_anew()
         self.start_handler()
         self._change("connecting", f"connects to {self._target}")
         super().startService()
@@ -185,7 +181,7 @@ class Connector(ClientService):
 
         The connection that there is stays as it is.
         """
-        self._reconnect = reconnect
+        self._pauses.reconnect = reconnect
         if terms is not None:
             self._serving.change(terms)
 
@@ -308,14 +304,14 @@ class Connector(ClientService):
         counts.failed_tries += 1
         if isinstance(failure.value, HandshakeError):
             counts.handshake_failures += 1
-        why = escape_text(_why(failure).rstrip("."), limit=200)
-        if self._reconnect.tries is not None and self.failures >= self._reconnect.tries:
+        why = escape_text(why_not_connected(failure).rstrip("."), limit=200)
+        pauses = self._pauses.reconnect
+        if pauses.tries is not None and self.failures >= pauses.tries:
             tries = "1 try" if self.failures == 1 else f"{self.failures} tries"
             self._change("gave-up", f"gives up {self._target} after {tries}: {why}")
             # Not at once: ClientService is amid its own handling of this very failure.
             self._giving_up = self._reactor.callLater(0, self._give_up)
             return
-        pauses = self._reconnect
         self._change(
             "retrying",
             f"can't connect to {self._target}: {why}; tries again, with pauses from"
@@ -335,14 +331,11 @@ class Connector(ClientService):
     def _pause(self, attempt: int) -> float:
         """Return the seconds until the next try; ClientService asks when a connection is gone.
 
-        `attempt` begins anew with each connection. We go on counting if it ended at once, or a
-        server that accepts and closes would be tried without end at the shortest pause.
+        `attempt` begins anew with each connection, which isn't what we count.
         """
         lost = self.state == "connected"
-        if lost and self._reactor.seconds() - self._connected_at >= self._reconnect.initial:
-            self._row = 0
-        self._row += 1
-        wait = pause(self._reconnect, self._row, random.random())  # noqa: S311  (no secret)
+        lasted = self._reactor.seconds() - self._connected_at if lost else None
+        wait = self._pauses.next(lasted)
         if self._retiring:
             self._reactor.callLater(0, self.stopService)
         elif lost and self.running:
@@ -366,65 +359,6 @@ class Connector(ClientService):
             self._bus.emit(event)
 
 
-def pause(reconnect: Reconnect, attempt: int, chance: float) -> float:
-    """Return the seconds to wait before a try; never more than `reconnect.max`.
-
-    Args:
-        reconnect: the first pause, its growth, its cap and its spread.
-        attempt: how many pauses there are in a row with this one, from 1.
-        chance: between 0 and 1; makes the pause longer by up to `jitter`, as a part of it.
-    """
-    growth = reconnect.factor ** min(attempt - 1, 100)
-    wait = min(reconnect.initial * growth, reconnect.max / (1 + reconnect.jitter))
-    return wait * (1 + reconnect.jitter * chance)
-
-
-def client_endpoint(network: Network, target: ClientEndpoint) -> IStreamClientEndpoint:
-    """Return the endpoint that a string describes, with our own transports.
-
-    Args:
-        network: what connects; its `client_tls` is that of each connection to come.
-        target: one of Twisted's client endpoint strings, parsed.
-
-    Raises:
-        TcpdError: no installed package knows this kind of endpoint.
-    """
-    if target.known and target.host is not None and target.port is not None:
-        # By name, over IPv4 and IPv6 alike, as Twisted's own `tls:` does it.
-        bind = target.options.get("bindAddress")
-        return HostnameEndpoint(
-            network,
-            target.host,
-            target.port,
-            timeout=int(target.options.get("timeout", CONNECT_TIMEOUT)),
-            bindAddress=(bind, 0) if bind else None,
-        )
-    try:
-        endpoint: IStreamClientEndpoint = clientFromString(network, target.text)
-    except Exception as error:  # what its package raises at a string it doesn't like
-        why = str(error) if isinstance(error, ValueError) else repr(error)
-        raise TcpdError(f"{target.text!r} isn't a valid endpoint: {why}") from error
-    return endpoint
-
-
-def _own_tls(target: ClientEndpoint) -> ClientTLS | None:
-    """Return the TLS that a `tls:` or `ssl:` string brings along.
-
-    Raises:
-        TcpdError: a certificate or key that it names can't be used.
-    """
-    says = target.tls
-    if says is None:
-        return None
-    return ClientTLS(
-        says.server_name or "",
-        cafile=says.authorities,
-        verify=says.server_name is not None,
-        certificate=says.certificate,
-        key=says.key,
-    )
-
-
 class _Handover(Serving):
     """Serves connections as any listener does, and marks the time in which the handler is built."""
 
@@ -441,40 +375,6 @@ class _Handover(Serving):
     def start(self, session: Session, transport: Any) -> Any:
         with self._amid():
             return super().start(session, transport)
-
-
-@implementer(IStreamClientEndpoint)
-class _Tries:
-    """An endpoint that tells a connector how each try went."""
-
-    def __init__(self, endpoint: IStreamClientEndpoint, connector: Connector) -> None:
-        self._endpoint = endpoint
-        self._connector = connector
-
-    def connect(self, factory: Any) -> Deferred[IProtocol]:
-        connecting = self._endpoint.connect(factory)
-        connecting.addCallbacks(self._connected, self._failed)
-        return connecting
-
-    def _connected(self, protocol: IProtocol) -> IProtocol:
-        self._connector.connected()
-        return protocol
-
-    def _failed(self, failure: Failure) -> Failure:
-        self._connector.failed(failure)
-        return failure
-
-
-def _why(failure: Failure) -> str:
-    """Return why a try failed, in words; of what the kernel says, without its number."""
-    error = failure.value
-    number = error.osError if isinstance(error, ConnectError) else None
-    if isinstance(number, int):
-        words = os.strerror(number)
-        return words[0].lower() + words[1:]
-    if isinstance(error, TimeoutError):
-        return "timed out"
-    return str(failure.getErrorMessage())
 
 
 def _handler_protocol(protocol: Any) -> Any:

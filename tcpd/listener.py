@@ -7,32 +7,26 @@ Rules:
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from tcpd.endpoint import ServerEndpoint, quote
-from tcpd.errors import StartError, TcpdError
+from tcpd.endpoint import ServerEndpoint
+from tcpd.endpoint_making import server_endpoint, server_tls_of
+from tcpd.errors import StartError
 from tcpd.events import ListenerChanged
-from tcpd.net.network import Network
 from tcpd.net.port import Port
 from tcpd.net.tls import ServerTLS
 from tcpd.net.unix_port import UNIXPort
-from tcpd.sd_listen import InheritedEndpoint, inherited_sockets
+from tcpd.plain_errors import why_not_open
 from tcpd.serving import Serving
 from tcpd.session import format_address
-
-_UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 
 class Door:
@@ -120,7 +114,7 @@ class Listener(Service):
         self.serving = serving
         self.doors: list[Door] = []
         for each in addresses:
-            own = _tls_of(each) or tls
+            own = server_tls_of(each) or tls
             self.doors.append(Door(each, server_endpoint(reactor, each, own), own))
         self._starting = False
         self._is_open = False
@@ -287,7 +281,9 @@ class Listener(Service):
         if isinstance(error, StartError):  # the handler's fault, and none of the address
             return error
         name, address = self.serving.origin.name, door.address
-        text = f"listener {name!r} cannot listen on {address.address}: {_why(error, address)}"
+        text = (
+            f"listener {name!r} cannot listen on {address.address}: {why_not_open(error, address)}"
+        )
         problem = StartError(text)
         problem.__cause__ = error
         return problem
@@ -308,53 +304,6 @@ class Listener(Service):
         )
 
 
-def _tls_of(address: ServerEndpoint) -> ServerTLS | None:
-    """Return the TLS that an endpoint string brings along.
-
-    Raises:
-        TcpdError: a certificate or key that it names can't be used.
-    """
-    says = address.tls
-    if says is None or says.certificate is None:
-        return None
-    return ServerTLS(
-        says.certificate,
-        says.key,
-        chain=says.chain,
-        handshake_timeout=None,  # as for all of a listener's: the sweep sees to it
-    )
-
-
-def server_endpoint(
-    reactor: Any, address: ServerEndpoint, tls: ServerTLS | None
-) -> IStreamServerEndpoint:
-    """Return the endpoint that a string describes, on our own ports.
-
-    Args:
-        reactor: the reactor.
-        address: one of Twisted's server endpoint strings, parsed.
-        tls: TLS for its connections, or None.
-
-    Raises:
-        TcpdError: no installed package knows this kind of endpoint.
-    """
-    text = address.text
-    if address.kind == "systemd":
-        network = Network(reactor, server_tls=tls)
-        return InheritedEndpoint(network, inherited_sockets(), address.options)
-    if address.tls is not None:
-        passed_on = {key: address.options.get(key) for key in ("interface", "backlog")}
-        parts = ["tcp", address.options["port"]]
-        parts += [f"{key}={quote(value)}" for key, value in passed_on.items() if value]
-        text = ":".join(parts)
-    try:
-        endpoint: IStreamServerEndpoint = serverFromString(Network(reactor, server_tls=tls), text)
-    except Exception as error:  # what its package raises at a string it doesn't like
-        why = str(error) if isinstance(error, ValueError) else repr(error)
-        raise TcpdError(f"{text!r} isn't a valid endpoint: {why}") from error
-    return endpoint
-
-
 def _close_now(port: IListeningPort) -> None:
     """Close a port without waiting for the reactor, which may never run."""
     if isinstance(port, Port):
@@ -362,30 +311,3 @@ def _close_now(port: IListeningPort) -> None:
         port.connectionLost(Failure(CONNECTION_DONE))  # removes the file of a UNIX socket, too
     else:
         port.stopListening()
-
-
-def _why(error: BaseException | None, address: ServerEndpoint) -> str:
-    """Return why an address could not be opened, in words."""
-    cause: object = error
-    if isinstance(error, CannotListenError):
-        cause = error.socketError
-    if not isinstance(cause, OSError) or not cause.strerror:
-        return str(cause) or type(cause).__name__
-    words = cause.strerror[0].lower() + cause.strerror[1:]
-    if isinstance(cause, PermissionError) and address.kind != "unix":
-        first = _first_free_port()
-        if 0 < (address.port or 0) < first:
-            words += f"; ports below {first} need root or the capability CAP_NET_BIND_SERVICE"
-    elif cause.errno == errno.EADDRNOTAVAIL:
-        words = "this machine has no such address; 'ip address' lists those it has"
-    elif isinstance(cause, FileNotFoundError) and address.kind == "unix":
-        words = "there is no such directory"
-    return words
-
-
-def _first_free_port() -> int:
-    """Return the lowest port that needs no privilege; see ip_unprivileged_port_start in ip(7)."""
-    try:
-        return int(_UNPRIVILEGED.read_text())
-    except (OSError, ValueError):
-        return 1024

@@ -38,7 +38,7 @@ ROWS: list[list[set[str]]] = [
     ],
     [{"registry"}, {"sink_registry"}],
     [{"config"}],
-    [{"serving"}],
+    [{"serving"}, {"endpoint_making"}, {"plain_errors"}, {"pauses"}, {"tries"}],
     [{"listener"}, {"connector"}, {"client"}, {"testing"}, {"sd_notify"}, {"drain"}],
     [{"vitals"}, {"stopping"}, {"signals"}, {"pid_file"}, {"assembly"}],
     [{"reload"}, {"admin"}],

@@ -4,8 +4,6 @@ import errno
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import (
     ConnectError,
@@ -26,15 +24,14 @@ from zope.interface.verify import verifyObject
 
 from tcpd.admission.deadlines import ConnectorDeadlines
 from tcpd.config.schema import Reconnect
-from tcpd.connector import Connector, _Tries, client_endpoint, pause
-from tcpd.endpoint import ClientEndpoint
-from tcpd.errors import StartError, TcpdError
+from tcpd.connector import Connector
+from tcpd.errors import StartError
 from tcpd.events import Bus, ConnectorChanged, SessionClosed, SessionOpened
 from tcpd.handler_life import HandlerLife
-from tcpd.net.network import Network
 from tcpd.net.tls_transport import HandshakeError
 from tcpd.serving import Terms
 from tcpd.session import Origin
+from tcpd.tries import Tries
 from tcpd.units import Seconds
 
 STEADY = Reconnect(initial=Seconds(1), max=Seconds(8), factor=2.0, jitter=0.0)
@@ -115,7 +112,7 @@ def logged(logs, least=LogLevel.info):
 
 
 def test_its_endpoint_is_one() -> None:
-    assert verifyObject(IStreamClientEndpoint, _Tries(Scripted(), None))
+    assert verifyObject(IStreamClientEndpoint, Tries(Scripted(), None))
 
 
 def test_pauses_grow_by_the_factor_up_to_the_cap() -> None:
@@ -481,52 +478,6 @@ def test_what_went_wrong_is_escaped() -> None:
         house = House()
         house.endpoint.tries[-1].errback(ValueError("bad\x1b[31m\nthing"))
     assert r"bad\x1b[31m\nthing" in logged(logs)[-1]
-
-
-RECONNECTS = st.builds(
-    lambda initial, longer, factor, jitter: Reconnect(
-        initial=Seconds(initial), max=Seconds(initial * longer), factor=factor, jitter=jitter
-    ),
-    st.floats(0.001, 1e6),
-    st.floats(1, 1e6),
-    st.floats(1, 100),
-    st.floats(0, 1),
-)
-
-
-@given(RECONNECTS, st.integers(1, 10**9), st.floats(0, 1), st.floats(0, 1))
-def test_pauses_keep_their_bounds(
-    reconnect: Reconnect, attempt: int, chance: float, other: float
-) -> None:
-    nearly = 1 + 1e-9
-    wait = pause(reconnect, attempt, chance)
-    assert wait <= reconnect.max * nearly
-    least = min(reconnect.initial, reconnect.max / (1 + reconnect.jitter))
-    assert least <= wait * nearly
-    # More failures never mean a shorter pause, and jitter alone makes the difference.
-    assert pause(reconnect, attempt + 1, chance) * nearly >= wait
-    spread = pause(reconnect, attempt, other)
-    steady = pause(reconnect, attempt, 0)
-    assert abs(spread - wait) <= steady * (reconnect.jitter + 1e-9)
-
-
-@pytest.mark.parametrize(("attempt", "wait"), [(1, 1), (2, 2), (3, 4), (4, 8), (5, 8), (500, 8)])
-def test_pauses_without_jitter(attempt: int, wait: float) -> None:
-    assert pause(STEADY, attempt, 0.5) == wait
-
-
-def test_jitter_makes_a_pause_longer_by_a_part_of_it() -> None:
-    spread = replace(STEADY, jitter=0.5)
-    assert [pause(spread, 1, chance) for chance in (0, 0.5, 1)] == [1, 1.25, 1.5]
-    assert pause(spread, 100, 1) == 8  # the cap holds
-
-
-@pytest.mark.parametrize("text", ["nosuch:80", "nosuch:a:b=c"])
-def test_what_no_package_can_make_is_an_error(text: str) -> None:
-    from twisted.internet import reactor
-
-    with pytest.raises(TcpdError, match=rf"^'{text}' isn't a valid endpoint: .*nosuch"):
-        client_endpoint(Network(reactor), ClientEndpoint.parse(text))
 
 
 def test_a_string_that_is_no_endpoint_says_what_would_be_right() -> None:

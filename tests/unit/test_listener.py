@@ -2,7 +2,6 @@
 
 import errno
 import os
-from pathlib import Path
 
 import pytest
 from twisted.internet.address import IPv4Address
@@ -15,10 +14,11 @@ from twisted.logger import capturedLogs
 from zope.interface import implementer
 
 from tcpd import listener as listener_module
+from tcpd import plain_errors
 from tcpd.endpoint import ServerEndpoint
-from tcpd.errors import StartError, TcpdError
+from tcpd.errors import StartError
 from tcpd.events import Bus, ListenerChanged
-from tcpd.listener import Door, Listener, server_endpoint
+from tcpd.listener import Door, Listener
 from tcpd.serving import Serving
 from tcpd.session import Origin
 
@@ -206,7 +206,7 @@ UNIX = "unix:/no/such/x.sock"
 def test_why_an_address_cannot_be_opened(
     text: str, error: int, first: int, says: str, monkeypatch
 ) -> None:
-    monkeypatch.setattr(listener_module, "_first_free_port", lambda: first)
+    monkeypatch.setattr(plain_errors, "_first_free_port", lambda: first)
     cause = OSError(error, os.strerror(error))
     house = House(monkeypatch, Scripted(fail(CannotListenError("", 80, cause))))
     house.listener.doors = [
@@ -217,30 +217,8 @@ def test_why_an_address_cannot_be_opened(
     assert str(caught.value).endswith(f": {says}")
 
 
-@pytest.mark.parametrize(("says", "first"), [("0\n", 0), ("512\n", 512), (None, 1024)])
-def test_the_kernel_says_which_ports_are_privileged(
-    says: str | None, first: int, monkeypatch, tmp_path: Path
-) -> None:
-    sysctl = tmp_path / "ip_unprivileged_port_start"
-    if says is not None:
-        sysctl.write_text(says)
-    monkeypatch.setattr(listener_module, "_UNPRIVILEGED", sysctl)
-    assert listener_module._first_free_port() == first
-
-
 @pytest.mark.parametrize("error", [ValueError("no luck"), CannotListenError("", 1, "no luck")])
 def test_other_reasons_are_given_as_they_are(error: Exception, monkeypatch) -> None:
     house = House(monkeypatch, Scripted(fail(error)))
     with pytest.raises(StartError, match="no luck"):
         house.listener.startService()
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [("nosuch:80", "nosuch"), ("haproxy:tcp", "TypeError"), ("haproxy:nosuch:1", "nosuch")],
-)
-def test_what_no_package_can_make_is_an_error_before_anything_opens(text: str, says: str) -> None:
-    from twisted.internet import reactor
-
-    with pytest.raises(TcpdError, match=rf"^'{text}' isn't a valid endpoint: .*{says}"):
-        server_endpoint(reactor, ServerEndpoint.parse(text), None)

@@ -557,7 +557,7 @@ def test_what_takes_privileges_that_are_gone_says_so(house, monkeypatch) -> None
         raise CannotListenError("", 80, PermissionError(13, "Permission denied"))
 
     monkeypatch.setattr(Port, "_bind", refuse)
-    monkeypatch.setattr("tcpd.listener._first_free_port", lambda: 1024)
+    monkeypatch.setattr("tcpd.plain_errors._first_free_port", lambda: 1024)
     text = echo("a", tcp(0)) + echo("b", tcp(80))
     (error,) = house.reload(text).errors
     assert error.endswith("ports below 1024 need root or the capability CAP_NET_BIND_SERVICE")
