@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from html import escape
 
 from bench.cases import CASES
-from bench.contestants import ASYNCIO, CONTESTANTS, GEVENT, STOCK, TCPD, TCPD_NO_LOG, UVLOOP, C
+from bench.contestants import ASYNCIO, CONTESTANTS, GEVENT, STOCK, TCPD, TCPD_OFF, UVLOOP, C
 from bench.figures import Figures
 
 SHOWN = (
@@ -19,7 +19,7 @@ SHOWN = (
 # Told apart by people who see no colours, too: their lightness differs.
 COLOURS = {
     C: "#999999", UVLOOP: "#e69f00", ASYNCIO: "#f0d9a0", GEVENT: "#a6d8c4", STOCK: "#56b4e9",
-    TCPD: "#0b4f79", TCPD_NO_LOG: "#4a7d9e",
+    TCPD: "#0b4f79", TCPD_OFF: "#4a7d9e",
 }  # fmt: skip
 
 SPACE = 'xmlns="http://www.w3.org/2000/svg"'

@@ -15,7 +15,7 @@ from bench.tools import Tools
 ROOT = Path(__file__).parents[1]
 
 C, UVLOOP, ASYNCIO, GEVENT, STOCK, TCPD = "c", "uvloop", "asyncio", "gevent", "stock", "tcpd"
-TCPD_NO_LOG = "tcpd-no-log"
+TCPD_OFF = "tcpd-off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,15 +51,15 @@ class Contestant:
         if self.name == C:
             return (tools.epoll_echo,)
         certificate = (tools.certificate,) if kind == "tls" else ()
-        if self.name in {TCPD, TCPD_NO_LOG}:
-            return _tcpd(kind, tools, access_log=self.name == TCPD)
+        if self.name in {TCPD, TCPD_OFF}:
+            return _tcpd(kind, tools, off=self.name == TCPD_OFF)
         return (sys.executable, "-m", f"bench.servers.{self.module}", kind, *certificate)
 
 
-def _tcpd(kind: Kind, tools: Tools, *, access_log: bool) -> Sequence[str | Path]:
+def _tcpd(kind: Kind, tools: Tools, *, off: bool) -> Sequence[str | Path]:
     twistd = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
-    if not access_log:
-        config = ROOT / "bench/servers/tcpd_no_access_log.toml"
+    if off:
+        config = ROOT / "bench/servers/tcpd_off.toml"
         return (*twistd, "-n", "--pidfile=", "tcpd", "--config", config)
     command = (*twistd, "-n", "--pidfile=", "tcpd", "--port", "0")
     if kind == "lines":
@@ -91,7 +91,12 @@ CONTESTANTS: tuple[Contestant, ...] = (
         name=STOCK, title="stock Twisted", kinds=("echo", "lines", "tls"), module="stock_twisted"
     ),
     Contestant(name=TCPD, title="tcpd", kinds=("echo", "lines", "tls")),
-    Contestant(name=TCPD_NO_LOG, title="tcpd, no access log", kinds=("echo",), only=("connects",)),
+    Contestant(
+        name=TCPD_OFF,
+        title="tcpd, everything off",
+        kinds=("echo",),
+        only=("echo/64B/50", "echo/1KiB/50", "connects"),
+    ),
 )
 
 # How each says where it listens: the servers here in a line of their own, tcpd in its log.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.contestants import STOCK, TCPD, UVLOOP, C
+from bench.contestants import STOCK, TCPD, TCPD_OFF, UVLOOP, C
 from bench.figures import Figure, Figures
 
 
@@ -44,6 +44,8 @@ TARGETS: tuple[Target, ...] = (
         **{STOCK: 1.9, UVLOOP: 0.85, C: 0.7},
     ),
     *_targets(("echo/10KiB/50", "echo/100KiB/50"), **{STOCK: 1.7, UVLOOP: 0.95}),
+    # What a default configuration may cost: 3%.
+    *_targets(("echo/64B/50", "echo/1KiB/50"), **{TCPD_OFF: 0.97}),
     *_targets(("lines",), **{STOCK: 2.3, UVLOOP: 10.0}),
     *_targets(("connects",), **{STOCK: 1.25}),
     *_targets(("tls/1KiB/50",), **{STOCK: 2.5, UVLOOP: 1.05}),

@@ -108,8 +108,12 @@ def test_servers_and_load_get_cores_that_are_no_threads_of_one() -> None:
     assert choose_cores([5], in_pairs) == Cores(server=None, load=None)
 
 
-def test_tcpd_without_its_access_log_is_measured_where_that_weighs_and_nowhere_else() -> None:
-    (quiet,) = contestants.choose([contestants.TCPD_NO_LOG])
-    assert [case.name for case in cases.CASES if quiet.takes(case)] == ["connects"]
+def test_tcpd_with_everything_off_is_measured_where_that_may_show() -> None:
+    (bare,) = contestants.choose([contestants.TCPD_OFF])
+    assert [case.name for case in cases.CASES if bare.takes(case)] == [
+        "echo/64B/50",
+        "echo/1KiB/50",
+        "connects",
+    ]
     (tcpd,) = contestants.choose([contestants.TCPD])
     assert all(tcpd.takes(case) for case in cases.CASES)
