@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tcpd.events import HandlerEvent
 from tcpd.sinks.journal_protocol import SOCKET, encode, field_name, send
 from tcpd.sinks.record import Record
 from tcpd.sinks.record_text import message_of, priority_of
@@ -18,6 +19,7 @@ from tcpd.sinks.sink import Sink, TryAgainError
 
 # The journal's own names for what it knows itself: a peer can't set those, nor can a handler.
 _KNOWN_TO_IT = frozenset(("host.name", "time"))
+_OURS = ("event.name", "event.sequence", "service.instance.id")
 
 
 @dataclass
@@ -61,7 +63,11 @@ class Journal(Sink):
         yield "MESSAGE", message_of(record)
         yield "PRIORITY", str(priority_of(record))
         yield "SYSLOG_IDENTIFIER", self.identifier
-        for key, value in record.fields.items():
-            if key not in _KNOWN_TO_IT:
-                text = value if isinstance(value, str) else json.dumps(value)
-                yield field_name(key), text
+        fields = record.fields
+        named = {field_name(key): value for key, value in fields.items() if key not in _KNOWN_TO_IT}
+        if isinstance(record.event, HandlerEvent):
+            # The journal has fewer letters for names: a handler's `client-address` is no address.
+            for key in (*_OURS, *record.event.identity.fields()):
+                named[field_name(key)] = fields[key]
+        for name, value in named.items():
+            yield name, value if isinstance(value, str) else json.dumps(value)

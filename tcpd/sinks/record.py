@@ -1,7 +1,8 @@
 """A record: an event as it is written down, the same in every sink.
 
 Rules:
-- What tcpd says of an event goes over what a handler gave it: no field can be forged.
+- What tcpd says of an event goes over what a handler gave it: no field can be forged, nor one that
+  this session hasn't.
 - It is bounded, and holds nothing that changes later: a handler's values are copied at once.
 - A text in it has no NUL and no broken character, so that any database takes it. Everything else
   that a peer may have sent is still there: in the JSON of `line`, escaped.
@@ -33,6 +34,8 @@ KEY = 100
 ENTRIES = 64
 DEPTH = 4
 TOTAL = 32768
+# What tcpd says of some sessions only; a handler can't say it of the others.
+_OURS = frozenset(("listener", "connector", "network.peer.address"))
 # What an entry takes besides its text, in bytes of memory.
 ENTRY = 50
 
@@ -74,7 +77,9 @@ class Record:
         if isinstance(event, HandlerEvent):
             self.name = handler_event_name(_text(event.name, KEY))
             copier = _Copier()
-            self._data = copier.table(event.data, DEPTH)
+            self._data = data = copier.table(event.data, DEPTH)
+            for name in data.keys() & _OURS:
+                del data[name]
             self.size += TOTAL - copier.left
         else:
             self.name = event.event_name

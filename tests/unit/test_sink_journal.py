@@ -95,6 +95,16 @@ def test_a_value_cannot_become_another_field(journald):
     assert (fields["PRIORITY"], fields["MESSAGE"]) == ("6", "e 192.0.2.1:5000 main")
 
 
+def test_a_name_that_only_the_journal_takes_for_one_of_ours_is_not(journald):
+    server, sink = journald
+    sink.open()
+    forged = dict.fromkeys(("client-address", "EVENT.name", "session_id", "user"), "forged")
+    sink.write([record(event=said("e", **forged))])
+    fields = receive(server)
+    assert [name for name, value in fields.items() if value == "forged"] == ["TCPD_USER"]
+    assert fields["TCPD_CLIENT_ADDRESS"] == "192.0.2.1"
+
+
 def test_what_no_datagram_can_hold_goes_as_a_file(journald):
     server, sink = journald
     sink.open()

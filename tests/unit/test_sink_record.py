@@ -46,6 +46,12 @@ def test_a_handler_cannot_forge_what_tcpd_says():
     assert fields == {**HEAD, "event.name": "login", **said("").identity.fields(), "user": "eve"}
 
 
+def test_nor_can_it_say_what_tcpd_says_of_other_sessions():
+    names = ("listener", "connector", "network.peer.address")
+    fields = fields_of(said("login", **dict.fromkeys(names, "forged"), user="eve"))
+    assert "forged" not in fields.values()
+
+
 def test_a_handlers_event_that_bears_a_name_of_ours_is_told_apart():
     assert fields_of(said("session.closed"))["event.name"] == "handler.session.closed"
     assert record(event=said("session.closed")).name == "handler.session.closed"

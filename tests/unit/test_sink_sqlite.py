@@ -127,7 +127,6 @@ def test_it_is_readable_while_it_is_written(sink, path):
     [
         {"duration": "5m", "close.reason": {"a": 1}},
         {"bytes.in": [1], "bytes.out": 1.5, "refuse.reason": 2**62},
-        {"connector": ["x"]},
     ],
 )
 def test_whatever_a_handler_calls_its_values_no_column_refuses_them(sink, path, data):
