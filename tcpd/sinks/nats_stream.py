@@ -51,7 +51,7 @@ class NATSStream(Sink):
     user: str | None = None
     """Whom to log in as."""
     password_file: Path | None = None
-    """A file that holds the password."""
+    """A file that holds the password; or, without a user, the token."""
     cafile: Path | None = None
     """The authorities that `tls://` trusts, in PEM; without it, those of the system."""
     timeout: Annotated[Seconds, Range(0.1)] = TIMEOUT
@@ -136,7 +136,7 @@ class NATSStream(Sink):
             options["user"] = self.user
         password = read_password(self.password_file)
         if password is not None:
-            options["password"] = password
+            options["token" if self.user is None else "password"] = password
         if any(server.startswith("tls:") for server in self.servers):
             cafile = str(self.cafile) if self.cafile is not None else None
             options["tls"] = ssl.create_default_context(cafile=cafile)

@@ -35,11 +35,14 @@ def url_problems(key: str, url: str, schemes: tuple[str, ...]) -> Iterator[Field
         yield FieldError((key,), f"expected a URL that begins with {known}")
     if parts.password is not None or "password=" in parts.query:
         yield FieldError((key,), "there is a password in it", _HINT)
+    elif parts.scheme in ("nats", "tls") and parts.username is not None:
+        hint = "name a user in 'user'; write a token into a file, and name that in 'password_file'"
+        yield FieldError((key,), "what stands before the @ is a token for NATS", hint)
 
 
 def conninfo_problems(key: str, conninfo: str) -> Iterator[FieldError]:
     """Give what is wrong with libpq's words for a connection (a URL, or `key=value` pairs)."""
-    if re.search(r"\bpassword\s*=", conninfo) or re.match(r"\w+://[^/@]*:[^/@]*@", conninfo):
+    if re.search(r"password\s*=", conninfo) or re.match(r"\w+://[^/@]*:[^/@]*@", conninfo):
         yield FieldError((key,), "there is a password in it", _HINT)
 
 

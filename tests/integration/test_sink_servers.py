@@ -250,6 +250,31 @@ def test_a_redis_stream_is_bounded(tmp_path):
             assert client.xlen("tcpd:events") <= 300
 
 
+class GuardedNATS(servers.NATS):
+    how: tuple[str, ...] = ()
+
+    def command(self):
+        return [*super().command(), *self.how]
+
+
+@pytest.mark.parametrize(
+    ("how", "user"), [(("--auth", "s3cret"), None), (("--user", "eve", "--pass", "s3cret"), "eve")]
+)
+def test_nats_lets_in_who_knows_the_token_or_password(tmp_path, monkeypatch, how, user):
+    monkeypatch.setattr(GuardedNATS, "how", how)
+    for name in ("s3cret", "guessed"):
+        (tmp_path / name).write_text(f"{name}\n")
+    with servers.running(GuardedNATS, tmp_path) as server:
+        sink = NATSCase.sink(server, user=user, password_file=tmp_path / "guessed", timeout=5.0)
+        with pytest.raises(TryAgainError, match="Authorization Violation"):
+            sink.open()
+        sink.close()
+        sink = NATSCase.sink(server, user=user, password_file=tmp_path / "s3cret", timeout=5.0)
+        sink.open()
+        sink.write(records(2))
+        sink.close()
+
+
 def test_event_names_are_words_of_a_nats_subject():
     assert subject_of("session.closed") == "session.closed"
     assert subject_of("a b.*.>..\u00e9") == "a_b._._._._"
@@ -263,9 +288,11 @@ def test_event_names_are_words_of_a_nats_subject():
         (lambda: RedisStream(url="http://h"), "begins with 'redis://', 'rediss://', 'unix://'"),
         (lambda: RedisStream(url="redis://h:port"), "this isn't a URL"),
         (lambda: NATSStream(servers=("nats://u:p@h",)), "there is a password in it"),
+        (lambda: NATSStream(servers=("nats://token@h",)), "is a token for NATS"),
         (lambda: NATSStream(subject="a.*"), "a subject has words"),
         (lambda: NATSStream(stream="a b"), "a stream's name"),
         (lambda: PostgreSQL(connection="host=h password = x"), "there is a password in it"),
+        (lambda: PostgreSQL(connection="host=h sslpassword=x"), "there is a password in it"),
         (lambda: PostgreSQL(connection="postgresql://u:p@h/d"), "there is a password in it"),
         (lambda: PostgreSQL(table='a"; DROP TABLE x'), "this isn't a name for a table"),
     ],
