@@ -14,24 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.application.internet import TimerService
 from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, Logger
 
 from tcpd import __version__
 from tcpd.admin.house import State
-from tcpd.admission.sweep import GRACE, Sweep
+from tcpd.admission.sweep import Sweep
 from tcpd.assembly import make_connector, make_listener, warnings_about
 from tcpd.capture.captures import Captures
-from tcpd.config.schema import ADMIN, AdminConfig, Config, ConnectorConfig, ListenerConfig
+from tcpd.config.schema import AdminConfig, Config, ConnectorConfig, ListenerConfig
 from tcpd.connector import Connector
 from tcpd.errors import StartError, TcpdError
 from tcpd.events import Bus
 from tcpd.listener import Listener
 from tcpd.pid_file import PidFile
 from tcpd.reload.reloader import Reloader
+from tcpd.roster import Roster
 from tcpd.sd_notify import ServiceManager
 from tcpd.serving import Serving
-from tcpd.session import Session
 from tcpd.signals import Signals
 from tcpd.sinks.access_log import AccessLog
 from tcpd.sinks.hub import Sinks
@@ -64,9 +64,9 @@ class Daemon(MultiService):
         bus: where all events of the process pass.
         config: what runs.
         log_switch: the log, if it is ours.
+        roster: its listeners and connectors, as they come and go.
         listeners: by name.
         connectors: by name.
-        aside: listeners of our own, whose sessions are nobody's business: the admin side.
         sinks: what writes the events down.
         captures: what writes sessions' bytes down.
         tallies: what has come and gone, over all reloads.
@@ -107,7 +107,10 @@ class Daemon(MultiService):
         self.tallies = Tallies()
         self.vitals = Vitals(self.bus, reactor)
         self.sinks = Sinks(self.bus, reactor, config.sinks)
-        self.captures = Captures(self.bus, reactor, self._sessions_of)
+        self.roster = Roster(self, self._sweep, self._stop_admin)
+        self.listeners = self.roster.listeners
+        self.connectors = self.roster.connectors
+        self.captures = Captures(self.bus, reactor, self.roster.sessions_of)
         # Who reloads may no longer do what was done before the privileges were given up.
         self._user = os.geteuid()
         self._is_ready = False
@@ -119,23 +122,14 @@ class Daemon(MultiService):
         self._admin: Admin | None = None
         self.config: Config = config
         self.configured(config)
-        self.listeners = {
-            name: self.make_listener(name, each) for name, each in config.listeners.items()
-        }
-        self.connectors = {
-            name: self.make_connector(name, each) for name, each in config.connectors.items()
-        }
-        # What a reload has removed, until the last connection is gone.
-        self._departing: list[Serving] = []
-        # Of connectors that have left, by name: what fires when their connection has closed.
-        self._closing: dict[str, Deferred[Any]] = {}
-        self.aside: dict[str, Listener] = {}
+        # All are made before any is taken in: what is wrong is found first.
+        doors = [self.make_listener(name, each) for name, each in config.listeners.items()]
+        lines = [self.make_connector(name, each) for name, each in config.connectors.items()]
         if config.admin is not None:
-            self.aside[ADMIN] = self.make_admin_listener(config.admin)
-        everyone: list[Listener | Connector] = [*self._all_listeners(), *self.connectors.values()]
+            doors.append(self.make_admin_listener(config.admin))
+        everyone: list[Listener | Connector] = [*doors, *lines]
         for service in everyone:
-            service.setServiceParent(self)
-            self._sweep.watch(service.serving)
+            self.roster.join(service)
         # Not a part of us: it starts once we are ready, and a service manager hears that first.
         self._feed: TimerService | None = None
         if manager.watchdog_interval is not None:
@@ -154,7 +148,7 @@ class Daemon(MultiService):
         with self._all_or_none():
             super().privilegedStartService()
             if self._owner is not None:
-                for listener in self._all_listeners():
+                for listener in self.roster.all_listeners():
                     listener.give_sockets_to(*self._owner)
 
     def startService(self) -> None:
@@ -187,7 +181,7 @@ class Daemon(MultiService):
         try:
             yield
         except StartError:
-            for listener in self._all_listeners():
+            for listener in self.roster.all_listeners():
                 listener.close_at_once()
             raise
 
@@ -222,10 +216,13 @@ class Daemon(MultiService):
 
     def stop_the_rest(self) -> Deferred[object]:
         """Stop all that still runs when the sessions are over."""
-        if self._admin is not None:
-            self._admin.stop()
+        self._stop_admin()
         rest: Deferred[object] = super().stopService()
         return rest.addBoth(self._stopped)
+
+    def _stop_admin(self) -> None:
+        if self._admin is not None:
+            self._admin.stop()
 
     def _stopped(self, result: object) -> object:
         self._sweep.stop()
@@ -238,21 +235,7 @@ class Daemon(MultiService):
 
     def servings(self) -> Iterator[Serving]:
         """Give what makes sessions, as long as it may have some."""
-        for listener in self.listeners.values():
-            yield listener.serving
-        for connector in self.connectors.values():
-            yield connector.serving
-        yield from self._departing
-
-    def _all_listeners(self) -> Iterator[Listener]:
-        yield from self.listeners.values()
-        yield from self.aside.values()
-
-    def _sessions_of(self, name: str) -> Iterator[Session]:
-        for serving in self.servings():
-            if serving.origin.name == name:
-                for _, sessions in serving.lots():
-                    yield from tuple(sessions)
+        return self.roster.servings()
 
     # -- signals -----------------------------------------------------------------------------
 
@@ -345,75 +328,6 @@ class Daemon(MultiService):
             output = None if self.log_switch is None else self.log_switch.output
             self._access_log = AccessLog(output, self.reactor)
             self.bus.at_ends.append(self._access_log)
-
-    def join(self, service: Listener | Connector) -> None:
-        """Take in a listener, which is open already, or a connector, which starts.
-
-        A connector starts once one of its name that has left is done.
-        """
-        self._note(service)
-        closing = self._closing.get(service.serving.origin.name)
-        if isinstance(service, Connector) and closing is not None:
-            closing.addBoth(lambda _: self._start(service))
-        else:
-            service.setServiceParent(self)
-
-    def _note(self, service: Listener | Connector) -> None:
-        self._table_of(service)[service.serving.origin.name] = service
-        self._sweep.watch(service.serving)
-
-    def _table_of(self, service: Listener | Connector) -> dict[str, Any]:
-        if isinstance(service, Connector):
-            return self.connectors
-        return self.aside if service.serving.origin.name == ADMIN else self.listeners
-
-    def leave(self, service: Listener | Connector) -> Deferred[object]:
-        """Let go of a listener, whose sessions go on, or of a connector, whose connection ends.
-
-        Returns:
-            A Deferred that fires when it has closed its ports, or its connection.
-        """
-        serving = service.serving
-        table = self._table_of(service)
-        table.pop(serving.origin.name, None)
-        if table is not self.aside:
-            self._departing.append(serving)
-        elif self._admin is not None:
-            self._admin.stop()
-        leaving: Deferred[object]
-        if service.parent is not None:
-            leaving = maybeDeferred(service.disownServiceParent)
-            if isinstance(service, Connector):
-                name = serving.origin.name
-                self._closing[name] = leaving
-                service.cut_after(GRACE)
-                leaving.addBoth(lambda _: self._closing.__delitem__(name))
-        else:  # a connector that waits for its forerunner to have stopped
-            leaving = self._closing.get(serving.origin.name) or succeed(None)
-            if isinstance(service, Connector):
-                service.stop_handler()
-        serving.once_gone(lambda: self._forget(serving))
-        return leaving
-
-    def _forget(self, serving: Serving) -> None:
-        if serving in self._departing:
-            self._departing.remove(serving)
-        serving.refusals.flush()
-        self._sweep.forget(serving)
-
-    def replace(self, old: Connector, new: Connector) -> None:
-        """Stop a connector, and start another in its place once that is done.
-
-        Not at once: the other side may want no more than one of us.
-        """
-        self.leave(old)
-        self.join(new)
-
-    def _start(self, connector: Connector) -> None:
-        if self.is_up and self.connectors.get(connector.serving.origin.name) is connector:
-            connector.setServiceParent(self)
-        else:
-            connector.stop_handler()
 
     def status(self) -> str:
         """Return a line for `systemctl status`."""

@@ -40,7 +40,7 @@ ROWS: list[list[set[str]]] = [
     [{"config"}],
     [{"serving"}, {"endpoint_making"}, {"plain_errors"}, {"pauses"}, {"tries"}],
     [{"listener"}, {"connector"}, {"client"}, {"testing"}, {"sd_notify"}, {"drain"}],
-    [{"vitals"}, {"stopping"}, {"signals"}, {"pid_file"}, {"assembly"}],
+    [{"vitals"}, {"stopping"}, {"signals"}, {"pid_file"}, {"assembly"}, {"roster"}],
     [{"reload"}, {"admin"}],
     [{"daemon"}],
     [{"tap"}],

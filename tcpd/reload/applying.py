@@ -73,7 +73,7 @@ def apply(house: House, read: Callable[[], Config]) -> list[str]:
     fresh_connectors = _made(house.make_connector, new.connectors, problems)
     everyone = fresh | _made_aside(house, new, problems)
     _refuse(problems, house)
-    running = {**house.listeners, **house.aside}
+    running = {**house.listeners, **house.roster.aside}
     inside = ListenersChange(running, everyone, _with_other_terms(old, new))
     outside = ConnectorsChange(
         house.connectors, fresh_connectors, _first_keys(old, new), new.connectors

@@ -75,13 +75,13 @@ class ConnectorsChange:
         for name, running in tuple(self._running.items()):
             fresh = self._fresh.get(name)
             if fresh is None:
-                house.leave(running)
+                house.roster.leave(running)
             elif name in self._kept:
                 changed = self._changed[name]
                 terms = fresh.serving.terms if "deadlines" in changed else None
                 running.change(self._configs[name].reconnect, terms)
                 running.renew_tls(fresh)
             else:
-                house.replace(running, fresh)
+                house.roster.replace(running, fresh)
         for fresh in new:
-            house.join(fresh)
+            house.roster.join(fresh)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from tcpd.config.schema import AdminConfig, Config, ConnectorConfig, ListenerConfig
 from tcpd.connector import Connector
 from tcpd.events import Bus
 from tcpd.listener import Listener
+from tcpd.roster import Roster
 from tcpd.sinks.hub import Sinks
 from tcpd.sinks.log_switch import LogSwitch
 
@@ -17,18 +18,18 @@ class House(Protocol):
 
     Attributes:
         config: what it was told last, with the handlers that run.
+        roster: its listeners and connectors, as they come and go.
         listeners: by name.
         connectors: by name.
-        aside: a listener of its own, by name: the admin side's, if there is one.
         bus: where events go.
         log_switch: the log, if it is ours.
         sinks: what writes events down.
     """
 
     config: Config
+    roster: Roster
     listeners: dict[str, Listener]
     connectors: dict[str, Connector]
-    aside: dict[str, Listener]
     bus: Bus
     log_switch: LogSwitch | None
     sinks: Sinks
@@ -49,15 +50,6 @@ class House(Protocol):
 
     def make_connector(self, name: str, config: ConnectorConfig) -> Connector:
         """Return a connector that isn't started, or raise TcpdError."""
-
-    def join(self, service: Any) -> None:
-        """Take in a listener, which is open already, or a connector, which starts."""
-
-    def leave(self, service: Any) -> Any:
-        """Let go of a listener, whose sessions go on, or of a connector, whose connection ends."""
-
-    def replace(self, old: Connector, new: Connector) -> None:
-        """Stop a connector, and start another in its place once that is done."""
 
     def configured(self, config: Config) -> None:
         """Take note of the configuration that holds from now on."""

@@ -271,11 +271,11 @@ class ListenersChange:
                 if former is not None:
                     change.fresh.inherit_gate(former)
                 change.fresh.opened()
-                house.join(change.fresh)
+                house.roster.join(change.fresh)
             else:
                 change.running.tell_of(change.new)
         for listener in self._removed:
-            house.leave(listener)
+            house.roster.leave(listener)
 
 
 def _shown(door: Door) -> str:

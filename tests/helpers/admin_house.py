@@ -25,7 +25,7 @@ class AdminHouse(House):
 
     @property
     def admin_port(self):
-        (port,) = self.daemon.aside["admin"].ports
+        (port,) = self.daemon.roster.aside["admin"].ports
         return port.getHost().port
 
     def dial(self, port=None):

@@ -106,7 +106,7 @@ def test_a_reader_who_doesnt_read_costs_a_bounded_amount_and_is_told(house, monk
     reader.sendall(http.request("GET", f"/api/sessions/{session.id}/tap", headers=BEARER))
     house.wait(0.2)
     sent = 0
-    admin = house.daemon.aside["admin"].serving.origin
+    admin = house.daemon.roster.aside["admin"].serving.origin
     for _ in range(150):
         for _ in range(4):
             client.sendall(b"x" * 32768)

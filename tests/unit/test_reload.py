@@ -286,7 +286,7 @@ def test_a_connector_comes_and_goes(linked) -> None:
     assert linked.daemon.connectors.keys() == {"down"}
     assert linked.daemon.connectors["down"].state == "connected"
     assert ("up", "stopped") in linked.states
-    assert linked.daemon._departing == []
+    assert linked.daemon.roster._departing == []
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_another_handler_is_another_connection_after_the_first(linked) -> None:
     assert linked.daemon.connectors["up"].state == "idle"  # until the other has stopped
     settle(linked)
     assert linked.states == [("up", "stopped"), ("up", "connecting"), ("up", "connected")]
-    assert linked.daemon._departing == []
+    assert linked.daemon.roster._departing == []
 
 
 def test_one_that_waits_for_its_forerunner_may_be_removed_again(linked) -> None:
@@ -324,7 +324,7 @@ def test_one_that_waits_for_its_forerunner_may_be_removed_again(linked) -> None:
     settle(linked)
     assert waiting.state == "idle"
     assert linked.daemon.connectors == {}
-    assert linked.daemon._departing == []
+    assert linked.daemon.roster._departing == []
 
 
 @pytest.mark.parametrize("between", [True, False])
@@ -349,7 +349,7 @@ def test_of_two_replacements_in_a_row_one_connects_and_only_after_the_first(
     assert skipped.state == "idle"
     assert linked.daemon.connectors == {"up": last}
     assert [each for each in linked.states if each[1] == "connecting"] == [("up", "connecting")]
-    assert not linked.daemon._closing
+    assert not linked.daemon.roster._closing
 
 
 def test_a_connection_that_never_ends_is_cut_once_its_connector_is_gone(house, tmp_path) -> None:
@@ -366,12 +366,12 @@ def test_a_connection_that_never_ends_is_cut_once_its_connector_is_gone(house, t
             settle(house)
             house.reactor.advance(4.9)
             settle(house)
-            assert list(house.daemon._closing) == ["up"]
+            assert list(house.daemon.roster._closing) == ["up"]
             assert up.serving.origin.sessions
             house.reactor.advance(0.2)
             settle(house)
             assert not up.serving.origin.sessions
-            assert (house.daemon._closing, house.daemon._departing) == ({}, [])
+            assert (house.daemon.roster._closing, house.daemon.roster._departing) == ({}, [])
 
 
 def test_one_that_has_given_up_tries_again_when_its_pauses_change(linked, tmp_path) -> None:

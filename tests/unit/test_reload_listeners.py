@@ -65,10 +65,10 @@ def test_a_listener_comes_and_goes_and_its_sessions_stay(house) -> None:
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", number))
     assert house.talk(client) == b"x"
-    assert departed.serving in house.daemon._departing
+    assert departed.serving in house.daemon.roster._departing
     client.close()
     house.reactor.turn(3)
-    assert house.daemon._departing == []
+    assert house.daemon.roster._departing == []
     assert not departed.running
 
 
@@ -443,7 +443,7 @@ def test_a_listener_that_is_gone_is_swept_until_its_sessions_are(house) -> None:
         house.reactor.advance(0.5)
         house.reactor.turn()
     assert house.hear(client) == b""
-    assert house.daemon._departing == []
+    assert house.daemon.roster._departing == []
 
 
 # -- TLS -------------------------------------------------------------------------------------
