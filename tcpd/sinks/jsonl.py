@@ -32,6 +32,9 @@ from tcpd.sinks.sink import Sink, TryAgainError
 from tcpd.units import ByteSize, Seconds
 
 SYNC_EVERY = Seconds(1.0)
+# How often in a row the file may have been moved away when its turn has come: others who write to
+# it rotate it, too.
+MOVES = 100
 
 
 @dataclass
@@ -85,7 +88,8 @@ class JsonLines(Sink):
         try:
             for count, data in self._pieces(batch):
                 size = self._size_when_ours()
-                if size and self._is_full(size + len(data)):
+                # Once more if others have filled the new one before its turn came.
+                while size and self._is_full(size + len(data)):
                     self._rotate()
                     size = self._size_when_ours()
                 self._append(data, size)
@@ -137,17 +141,18 @@ class JsonLines(Sink):
 
     def _size_when_ours(self) -> int:
         """Lock the file for one piece, and return its size; take up a new one if it was moved."""
-        for _ in range(3):
+        for _ in range(MOVES):
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             mine = os.fstat(self._fd)
             try:
                 there = os.stat(self.path, follow_symlinks=False)
                 if (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino):
-                    break
+                    return mine.st_size
             except FileNotFoundError:
                 pass
             self.reopen()
-        return os.fstat(self._fd).st_size
+        # Without the lock two might rotate at once, and the files of one would be gone.
+        raise TryAgainError(f"{self.path} is moved away again and again")
 
     def _append(self, data: bytes, size: int) -> None:
         """Append a piece to a file of a size; if it fails, the file is as before."""

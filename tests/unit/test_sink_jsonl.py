@@ -219,6 +219,47 @@ def test_two_that_write_to_one_file_rotate_it_together(tmp_path, path, opened):
     assert all(each.stat().st_size <= max(1024, 3 * line) for each in files)
 
 
+@pytest.mark.parametrize("moves", [1, 5, 1000])
+def test_it_writes_to_no_file_that_it_has_not_locked(tmp_path, path, opened, monkeypatch, moves):
+    sink = opened()
+    flock, locked = fcntl.flock, []
+
+    def lock_and_lose(fd, operation):
+        flock(fd, operation)
+        if operation == fcntl.LOCK_EX:
+            locked.append(os.fstat(fd).st_ino)
+            if len(locked) <= moves:
+                path.rename(tmp_path / f"moved{len(locked)}")
+
+    monkeypatch.setattr(jsonl.fcntl, "flock", lock_and_lose)
+    if moves > jsonl.MOVES:
+        with pytest.raises(TryAgainError, match="moved away again and again"):
+            sink.write(records(1))
+        assert path.read_text() == ""
+    else:
+        sink.write(records(1))
+        assert numbers(path) == [1]
+        assert path.stat().st_ino == locked[-1]
+
+
+def test_a_file_that_another_has_filled_meanwhile_is_full(tmp_path, path, opened, monkeypatch):
+    sink, other = opened(rotate_size=1024), opened(rotate_size=1024)
+    sink.write(records(2))
+    rotate = JsonLines._rotate
+
+    def rotate_and_fill(self):
+        rotate(self)
+        if self is sink and not (tmp_path / "events.jsonl.2").exists():
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+            other.write(records(2, 3))
+
+    monkeypatch.setattr(JsonLines, "_rotate", rotate_and_fill)
+    sink.write(records(2, 5))
+    assert numbers(tmp_path / "events.jsonl.2") == [1, 2]
+    assert numbers(tmp_path / "events.jsonl.1") == [3, 4]
+    assert numbers(path) == [5, 6]
+
+
 def test_it_waits_for_another_process_that_is_amid_a_batch(path, opened):
     sink = opened()
     with path.open("a") as other:
