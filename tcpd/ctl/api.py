@@ -12,6 +12,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -91,6 +92,21 @@ def read_token(path: Path) -> str:
     return token.decode("ascii")
 
 
+def trust_of(path: Path) -> ssl.SSLContext:
+    """Return what trusts the certificates in a PEM file, and those that they have signed.
+
+    Raises:
+        CtlError: the file can't be read, or holds none.
+    """
+    try:
+        return ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        problem = f"the CA file {path} holds no certificate"
+        raise CtlError(USAGE, problem, "it begins with -----BEGIN CERTIFICATE-----") from None
+    except OSError as error:
+        raise CtlError(USAGE, f"the CA file {path}: {error.strerror}") from None
+
+
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: str, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
@@ -110,12 +126,20 @@ class Api:
         place: where it is.
         token: what gives the right to change things; empty for none.
         timeout: seconds that any step of an answer may take.
+        trust: whom to believe behind an https URL; None for whom the system believes.
     """
 
-    def __init__(self, place: Place, token: str = "", timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        place: Place,
+        token: str = "",
+        timeout: float = 10.0,
+        trust: ssl.SSLContext | None = None,
+    ) -> None:
         self.place = place
         self._token = token
         self._timeout = timeout
+        self._trust = trust
 
     def get(self, *path: str, **query: Any) -> Any:
         """Return what is at a path: `get("api", "sessions", limit=3)`.
@@ -138,7 +162,7 @@ class Api:
         """Give the messages of a stream as they come, until the daemon ends it.
 
         Raises:
-            CtlError: there is no such stream.
+            CtlError: there is no such stream, or it isn't one.
         """
         with closing(self._connection()) as connection:
             with self._told():
@@ -154,8 +178,7 @@ class Api:
                         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             yield self._messages(answer)
 
-    @staticmethod
-    def _messages(answer: http.client.HTTPResponse) -> Iterator[Message]:
+    def _messages(self, answer: http.client.HTTPResponse) -> Iterator[Message]:
         reader = Reader(MOST_LINE)
         while True:
             try:
@@ -164,14 +187,20 @@ class Api:
                 return  # a daemon that was killed ends a stream so
             if not data:
                 return
-            yield from reader.feed(data)
+            try:
+                yield from reader.feed(data)
+            except ValueError:  # a message without end
+                raise self._stranger() from None
 
     def _connection(self) -> http.client.HTTPConnection:
         place = self.place
         if place.path:
             return _UnixConnection(place.path, self._timeout)
-        kind = http.client.HTTPSConnection if place.secure else http.client.HTTPConnection
-        return kind(place.host, place.port, timeout=self._timeout)
+        if place.secure:
+            return http.client.HTTPSConnection(
+                place.host, place.port, timeout=self._timeout, context=self._trust
+            )
+        return http.client.HTTPConnection(place.host, place.port, timeout=self._timeout)
 
     def _request(
         self,
@@ -229,28 +258,35 @@ class Api:
         said = said if isinstance(said, dict) else {}
         problem = str(said.get("error") or f"the daemon answers with HTTP status {status}")
         hint = str(said.get("hint") or "")
+        errors = said.get("errors")
+        errors = [str(each) for each in errors] if isinstance(errors, list) else []
         ending = FAILED
         if status == http.client.BAD_REQUEST:
             ending = USAGE
         elif status == http.client.NOT_FOUND:
             ending = UNKNOWN
-        elif status == http.client.CONFLICT and said.get("errors"):
+        elif status == http.client.CONFLICT and errors:
             ending = BAD_CONFIG
         elif status == http.client.UNAUTHORIZED and not self.place.path:
             hint = "is it the right one?" if self._token else "give it with --token-file"
-        return CtlError(ending, problem, hint, said)
+        return CtlError(ending, problem, hint, errors)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
         """Turn what sockets and HTTP raise into words."""
-        none = f"no daemon listens on {self.place}"
         try:
             yield
-        except FileNotFoundError:
-            raise CtlError(UNREACHABLE, none, "is [admin] in its configuration?") from None
-        except ConnectionRefusedError:
+        except (FileNotFoundError, ConnectionRefusedError):
+            none = f"no daemon listens on {self.place}"
             hint = "is it running, with [admin] in its configuration?"
             raise CtlError(UNREACHABLE, none, hint) from None
+        except ssl.SSLCertVerificationError as error:
+            problem = f"the certificate of {self.place} can't be trusted: {error.verify_message}"
+            hint = "--ca-file says whom to trust"
+            raise CtlError(UNREACHABLE, problem, hint) from None
+        except ssl.SSLError as error:
+            problem = f"{self.place} doesn't speak TLS: {error.reason or error.strerror}"
+            raise CtlError(UNREACHABLE, problem) from None
         except PermissionError:
             raise CtlError(
                 UNREACHABLE,

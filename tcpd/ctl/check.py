@@ -7,11 +7,15 @@ import io
 from argparse import Namespace
 
 from tcpd.ctl.commands import say_json
-from tcpd.ctl.ending import FAILED, OK
+from tcpd.ctl.ending import FAILED, OK, CtlError
 
 
 def check(given: Namespace) -> int:
-    """Check a configuration; prints ok, or all that is wrong on standard error."""
+    """Check a configuration; prints ok, or all that is wrong on standard error.
+
+    Raises:
+        CtlError: it is wrong, and JSON is wanted.
+    """
     out, err = io.StringIO(), io.StringIO()
     quiet = contextlib.ExitStack()
     if given.json:
@@ -20,9 +24,10 @@ def check(given: Namespace) -> int:
     with quiet:
         status = _check(str(given.file))
     if given.json:
-        errors = [line for line in err.getvalue().splitlines() if line]
-        answer = {"ok": True} if status == OK else {"ok": False, "errors": errors}
-        say_json(answer)
+        if status != OK:
+            errors = [line for line in err.getvalue().splitlines() if line]
+            raise CtlError(status, "the configuration is wrong", errors=errors)
+        say_json({"ok": True})
     return status
 
 

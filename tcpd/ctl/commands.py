@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tcpd.ctl.api import Api
-from tcpd.ctl.ending import BAD_CONFIG, FAILED, OK, UNKNOWN, CtlError
+from tcpd.ctl.ending import FAILED, OK, UNKNOWN, CtlError
 from tcpd.ctl.shown import View, detail_lines, session_lines, status_lines, views_of
 from tcpd.ctl.text import Paint, as_json, clean, get, number, size, table
 from tcpd.errors import did_you_mean
@@ -162,18 +162,7 @@ def capture(api: Api, given: Namespace) -> int:
 
 def reload(api: Api, given: Namespace) -> int:
     """Have the configuration read again."""
-    try:
-        answer = api.post("api", "reload")
-    except CtlError as error:
-        errors = get(error.answer, "errors")
-        if error.status != BAD_CONFIG or not isinstance(errors, list):
-            raise
-        if given.json:
-            say_json(error.answer)
-        for each in errors:
-            print(clean(each, 2000), file=sys.stderr)
-        note("the old configuration stays")
-        return BAD_CONFIG
+    answer = api.post("api", "reload")
     if given.json:
         say_json(answer)
         return OK

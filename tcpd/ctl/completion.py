@@ -40,11 +40,12 @@ complete -F _tcpdctl tcpdctl
 """,
     "zsh": """\
 #compdef tcpdctl
-# tcpdctl, completion for zsh: source <(tcpdctl completion zsh)
+# tcpdctl, completion for zsh: source <(tcpdctl completion zsh), after compinit
 _tcpdctl() {
     local -a found
     found=("${(@f)$(${words[1]} __complete zsh "${(j: :)words[1,CURRENT]}" 2>/dev/null)}")
     if [[ ${found[1]} == FILES ]]; then
+        compset -P '--*='
         _files
     elif [[ -n ${found[1]} ]]; then
         compadd -a found
@@ -57,7 +58,11 @@ compdef _tcpdctl tcpdctl
 function __tcpdctl
     set -l found (tcpdctl __complete fish (commandline -cp) 2>/dev/null)
     if test "$found[1]" = FILES
-        __fish_complete_path (commandline -ct)
+        set -l typed (commandline -ct)
+        set -l head (string match -r -- '^--[a-z-]+=' $typed)
+        for each in (__fish_complete_path (string replace -r -- '^--[a-z-]+=' '' $typed))
+            printf '%s%s\\n' "$head" $each
+        end
     else
         printf '%s\\n' $found
     end
@@ -160,7 +165,7 @@ def _values(
     """Give what a value may be."""
     if action.choices is not None:
         yield from action.choices
-    elif action.dest in ("socket", "token_file", "file") and action.metavar != "NAME":
+    elif action.dest in ("socket", "token_file", "ca_file", "file") and action.metavar != "NAME":
         yield "FILES"
     elif action.dest == "sort":
         yield from SORTS
@@ -183,7 +188,7 @@ def _asked(
     *,
     connectors: bool,
 ) -> Iterator[str]:
-    where = {name: given.get(name) for name in ("url", "socket", "token_file")}
+    where = {name: given.get(name) for name in ("url", "socket", "token_file", "ca_file")}
     try:
         api = find(Namespace(**where, timeout=PATIENCE))
         if what == "session":

@@ -1,6 +1,6 @@
 """The command line of `tcpdctl`.
 
-Sans-I/O but for --help. A wrong command line is one line on standard error and exit status 2.
+Sans-I/O but for --help. A wrong command line is a `CtlError`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import tcpd
-from tcpd.ctl.ending import STATUSES, USAGE
+from tcpd.ctl.ending import STATUSES, USAGE, CtlError
 from tcpd.errors import did_you_mean
 from tcpd.units import parse_duration
 
@@ -54,15 +54,20 @@ examples:
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with errors of one line."""
+    """argparse, whose errors are ours."""
 
     def error(self, message: str) -> NoReturn:
-        """End with status 2."""
+        """Refuse the command line.
+
+        Raises:
+            CtlError: always.
+        """
         match = re.fullmatch(r"argument COMMAND: invalid choice: '(.*?)' .*", message)
+        if match and (near := did_you_mean(match[1], COMMANDS)):
+            raise CtlError(USAGE, f"there is no command {match[1]!r}", near)
         if match:
-            near = did_you_mean(match[1], COMMANDS)
-            message = f"there is no command {match[1]!r}" + (f"; {near}" if near else "")
-        self.exit(USAGE, f"tcpdctl: {message} (see {self.prog} --help)\n")
+            message = f"there is no command {match[1]!r}"
+        raise CtlError(USAGE, message, f"see {self.prog} --help")
 
 
 def _duration(text: str) -> float:
@@ -104,6 +109,11 @@ def _shared() -> Parser:
         help="holds the token that changes over TCP need (default: $TCPDCTL_TOKEN_FILE)",
     )
     daemon.add_argument(
+        "--ca-file",
+        metavar="FILE",
+        help="PEM certificates to trust behind an https URL, instead of the system's",
+    )
+    daemon.add_argument(
         "--timeout",
         type=_duration,
         metavar="DURATION",
@@ -127,7 +137,7 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {tcpd.__version__}")
     commands = parser.add_subparsers(
-        dest="command", metavar="COMMAND", title="commands", required=True
+        dest="command", metavar="COMMAND", title="commands", required=True, prog=parser.prog
     )
     for name, (summary, add) in COMMANDS.items():
         command = commands.add_parser(
@@ -186,7 +196,9 @@ def _close(parser: Parser) -> None:
 
 
 def _capture(parser: Parser) -> None:
-    parser.add_argument("action", choices=("start", "stop"), help="what to do")
+    parser.add_argument(
+        "action", choices=("start", "stop"), metavar="start|stop", help="what to do"
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--session", metavar="ID", help="of this session")
     what.add_argument("--listener", metavar="NAME", help="of all sessions of this listener")
@@ -206,7 +218,12 @@ def _tail(parser: Parser) -> None:
 
 def _level(parser: Parser) -> None:
     parser.add_argument(
-        "level", nargs="?", choices=LEVELS, metavar="LEVEL", help=f"one of {', '.join(LEVELS)}"
+        "level",
+        nargs="?",
+        type=str.lower,
+        choices=LEVELS,
+        metavar="LEVEL",
+        help=f"one of {', '.join(LEVELS)}",
     )
 
 
@@ -215,7 +232,9 @@ def _file(parser: Parser) -> None:
 
 
 def _shell(parser: Parser) -> None:
-    parser.add_argument("shell", choices=SHELLS, help="the shell")
+    parser.add_argument(
+        "shell", choices=SHELLS, metavar="SHELL", help=f"one of {', '.join(SHELLS)}"
+    )
 
 
 COMMANDS = {
@@ -242,14 +261,18 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the options of a command line.
 
     Raises:
-        SystemExit: 2 after a line about what is wrong; 0 after --help or --version.
+        CtlError: they are wrong.
+        SystemExit: 0 after --help or --version.
     """
-    given = make_parser().parse_args(_joined(arguments))
-    for name in ("socket", "url", "token_file", "timeout"):
+    given, unknown = make_parser().parse_known_args(_joined(arguments))
+    if unknown:
+        hint = f"see tcpdctl {given.command} --help"
+        raise CtlError(USAGE, f"unrecognized arguments: {' '.join(unknown)}", hint)
+    for name in ("socket", "url", "token_file", "ca_file", "timeout"):
         setattr(given, name, getattr(given, name, None))
     given.json = getattr(given, "json", False)
     if given.socket is not None and given.url is not None:
-        make_parser().error("--socket and --url are two places; choose one")
+        raise CtlError(USAGE, "--socket and --url are two places", "choose one")
     return given
 
 

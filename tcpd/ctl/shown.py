@@ -8,7 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tcpd.ctl.text import NOTHING, Paint, clean, count, get, moment, rate, size, span, table
+from tcpd.ctl.text import (
+    NOTHING,
+    Paint,
+    clean,
+    count,
+    get,
+    moment,
+    number,
+    pad,
+    rate,
+    size,
+    span,
+    table,
+    width_of,
+)
 
 View = Mapping[str, Any]
 
@@ -91,6 +105,13 @@ def _listeners(views: Sequence[View], paint: Paint) -> Iterator[str]:
             ]
         )
     yield from table(heads, rows, "OPEN LIMIT TOTAL REFUSED FAILED IN OUT IN/S OUT/S", paint)
+    for each in views:
+        name, refused = clean(each.get("name"), 64), each.get("refused")
+        if isinstance(refused, Mapping) and _sum(refused):
+            reasons = [f"{clean(why, 40)} {count(times)}" for why, times in refused.items()]
+            yield f"{name} refused: {', '.join(reasons)}"
+        if each.get("capture"):
+            yield f"{name} captured: {_capture(each.get('capture'))}"
 
 
 def _connectors(views: Sequence[View], paint: Paint) -> Iterator[str]:
@@ -184,34 +205,69 @@ def notes_of(session: View) -> str:
 
 def detail_lines(session: View, paint: Paint) -> Iterator[str]:
     """Give the lines of `tcpdctl show`: a name and a value each, one part after another."""
-    plain = {key: value for key, value in session.items() if not isinstance(value, Mapping)}
-    for name in ("bytes", "rate"):
-        for way in ("in", "out"):
-            if name in session:
-                show = rate if name == "rate" else size
-                plain[f"{name} {way}"] = show(get(session, name, way))
-    plain["client"] = client_of(session)
-    if "opened" in plain:
-        plain["opened"] = moment(plain["opened"])
-    yield from _pairs(plain)
-    for name, part in session.items():
-        if isinstance(part, Mapping) and name not in ("client", "bytes", "rate"):
+    shown = {
+        "session": clean(session.get("id"), 80),
+        "listener": clean(session.get("listener"), 64),
+        "handler": clean(session.get("handler"), 80),
+        "client": client_of(session),
+        "via": clean(session.get("hop"), 80),
+        "local": clean(session.get("local"), 80),
+        "opened": f"{moment(session.get('opened'))}, {span(session.get('age'))} ago",
+        "idle": span(session.get("idle")),
+        **{way: _flow(session, way) for way in ("in", "out")},
+        "queued": size(session.get("queued")),
+        "notes": notes_of({**session, "hop": None, "capture": None}),
+        "capture": _capture(session.get("capture")),
+    }
+    told = {"id", "role", "hop", "age", "bytes", "rate", "tls", "reading", *shown}
+    parts = {key: value for key, value in session.items() if isinstance(value, Mapping)}
+    # What another version tells besides.
+    more = {k: v for k, v in session.items() if k not in told and k not in parts}
+    more = {key: value for key, value in more.items() if value is not None}
+    yield from _pairs({**shown, **{key: _shown(key, value) for key, value in more.items()}})
+    for name, part in parts.items():
+        if name == "tls" or name not in told:
             yield paint("bold", clean(name, 60))
-            yield from (f"  {line}" for line in _pairs(part))
+            pairs = {key: _shown(key, value) for key, value in part.items()}
+            yield from (f"  {line}" for line in _pairs(pairs))
 
 
-def _pairs(values: View) -> Iterator[str]:
-    width = max((len(clean(key, 60)) for key in values), default=0)
+def _flow(session: View, way: str) -> str:
+    moved, now = size(get(session, "bytes", way)), rate(get(session, "rate", way))
+    return moved if now == NOTHING else f"{moved}, {now} now"
+
+
+def _capture(capture: Any) -> str:
+    if not isinstance(capture, Mapping):
+        return NOTHING
+    lost = number(capture.get("lost_bytes")) or 0
+    parts = [
+        f"{clean(capture.get('state'), 20)} since {moment(capture.get('since'))}",
+        f"{size(capture.get('written'))} written",
+        f"{size(lost)} lost" if lost else "",
+        clean(problem, 500) if (problem := capture.get("problem")) else "",
+        clean(capture.get("path"), 1000),
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _shown(key: str, value: object) -> str:
+    if key in _DURATIONS:
+        return span(value)
+    if key in _SIZES:
+        return size(value)
+    if key == "delivery_rate":
+        return rate(value)
+    if isinstance(value, list) and all(isinstance(each, str | int) for each in value):
+        return " ".join(clean(each) for each in value) or NOTHING
+    return clean(value, 2000)
+
+
+def _pairs(values: Mapping[str, str]) -> Iterator[str]:
+    names = {key: clean(key, 60) for key in values}
+    width = max(map(width_of, names.values()), default=0)
     for key, value in values.items():
-        if key in _DURATIONS:
-            shown = span(value)
-        elif key in _SIZES:
-            shown = size(value)
-        elif key == "delivery_rate":
-            shown = rate(value)
-        else:
-            shown = clean(value, 2000)
-        yield f"{clean(key, 60):{width}}  {shown}"
+        yield f"{pad(names[key], width)}  {value}"
 
 
 _LEFT_OUT = frozenset(("time", "event.name", "event.sequence", "host.name", "service.instance.id"))

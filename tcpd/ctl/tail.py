@@ -1,19 +1,24 @@
 """`tcpdctl tail`: events as they happen, a line each.
 
-It ends with status 0 when the daemon does, and on Ctrl-C; with --reconnect, on Ctrl-C only.
+It ends with status 0 when the daemon does, and on Ctrl-C; with --reconnect, on Ctrl-C only. If
+nobody reads what it prints any more, it ends at once, and not with the next event.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import select
+import stat
 import sys
+import threading
 import time
 from argparse import Namespace
 from collections.abc import Callable
 
 from tcpd.ctl.api import Api
 from tcpd.ctl.commands import check_listener, note
-from tcpd.ctl.ending import OK, UNREACHABLE, USAGE, CtlError
+from tcpd.ctl.ending import CUT_OFF, OK, UNREACHABLE, USAGE, CtlError
 from tcpd.ctl.server_sent import Message
 from tcpd.ctl.shown import event_line
 from tcpd.ctl.text import Paint, as_json, clean
@@ -30,6 +35,7 @@ def tail(api: Api, given: Namespace, sleep: Callable[[float], None] = time.sleep
             EventPattern.parse(given.event)
         except ValueError as problem:
             raise CtlError(USAGE, f"--event: {problem}") from None
+    _end_with_reader()
     wait, met = FIRST_WAIT, False
     while True:
         try:
@@ -37,19 +43,19 @@ def tail(api: Api, given: Namespace, sleep: Callable[[float], None] = time.sleep
                 check_listener(api, given.listener)
             with api.events("api", "events", event=given.event, listener=given.listener) as events:
                 if met:
-                    note(f"the daemon on {api.place} is there again")
+                    _tell(given, "reconnected", f"the daemon on {api.place} is there again")
                 met, wait = True, FIRST_WAIT
                 for message in events:
                     _say(message, given)
             if not given.reconnect:
-                note(f"the daemon on {api.place} has ended")
+                _tell(given, "disconnected", f"the daemon on {api.place} has ended")
                 return OK
-            note(f"the daemon on {api.place} is gone; waiting for it")
+            _tell(given, "disconnected", f"the daemon on {api.place} is gone; waiting for it")
         except CtlError as error:
             if not given.reconnect or error.status != UNREACHABLE:
                 raise
             if not met:
-                note(f"{clean(str(error), 500)}; waiting for it")
+                _tell(given, "disconnected", f"{clean(str(error), 500)}; waiting for it")
                 met = True
         except KeyboardInterrupt:
             return OK
@@ -60,6 +66,31 @@ def tail(api: Api, given: Namespace, sleep: Callable[[float], None] = time.sleep
         wait = min(LONGEST_WAIT, wait * 2)
 
 
+def _end_with_reader() -> None:
+    """End this process as soon as whoever reads its output through a pipe has gone."""
+    try:
+        if not stat.S_ISFIFO(os.fstat(1).st_mode):
+            return
+    except OSError:  # it is closed
+        return
+    gone = select.poll()
+    gone.register(1, 0)  # POLLERR alone: there is no reader
+
+    def watch() -> None:
+        gone.poll()
+        os._exit(CUT_OFF)  # all that was printed has been flushed, and nobody wants the rest
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _tell(given: Namespace, event: str, text: str) -> None:
+    """Tell what has become of the stream: a person, or with --json a program."""
+    if given.json:
+        print(as_json({"event.name": event, "text": text}, indent=None), flush=True)
+    else:
+        note(text)
+
+
 def _say(message: Message, given: Namespace) -> None:
     try:
         record = json.loads(message.data)
@@ -67,7 +98,7 @@ def _say(message: Message, given: Namespace) -> None:
         record = None
     if not isinstance(record, dict):
         record = {"data": message.data}
-    if message.event == "end":
+    if message.event == "end" and not given.json:
         note(f"the daemon ends the stream: {clean(record.get('reason'))}")
         return
     if message.event == "lost" and not given.json:

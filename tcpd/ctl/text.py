@@ -120,9 +120,9 @@ def table(
 
 def colour_of(word: str) -> str:
     """Return the colour of a state's word, or nothing."""
-    if word in ("down", "failing", "stuck", "stopped", "failed"):
+    if word in ("down", "failing", "stuck", "stopped", "failed", "gave-up"):
         return "red"
-    if word in ("suspended", "draining", "waiting-to-retry", "starting", "stopping"):
+    if word in ("suspended", "draining", "retrying", "starting", "stopping"):
         return "yellow"
     return ""
 

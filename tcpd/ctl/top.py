@@ -41,7 +41,9 @@ def top(api: Api, given: Namespace) -> int:
         say_json({"status": look.status, "total": look.total, "sessions": look.sessions})
         return OK
     if not (os.isatty(0) and os.isatty(1)) or os.environ.get("TERM", "dumb") == "dumb":
-        raise CtlError(USAGE, "top needs a terminal", "sessions, and top --json, don't")
+        raise CtlError(
+            USAGE, "top needs a terminal", "without one there are sessions and top --json"
+        )
     if choices.listener:
         check_listener(api, choices.listener)
     look = look_at(api, choices, room_of(os.get_terminal_size(1).lines))

@@ -29,7 +29,7 @@ class Site:
 
     Attributes:
         answers: by "METHOD path", a status and what is said: JSON, or bytes as they are, with the
-            type of an event stream where the status is 0.
+            type of an event stream where the status is 0; or what gives it, piece by piece too.
         asked: what came: method, path with its query, headers, and the body's JSON.
     """
 
@@ -78,13 +78,16 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
             status, said = site.answers.get(key, (404, unknown))
             if callable(said):
                 said = said()
-            data = said if isinstance(said, bytes) else json.dumps(said).encode()
+            parts = said if isinstance(said, Iterator) else None
+            data = said if isinstance(said, bytes) else b"" if parts else json.dumps(said).encode()
             self.send_response(status or 200)
             self.send_header("Content-Type", "application/json" if status else "text/event-stream")
             if status:
                 self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
+            for part in parts or ():
+                self.wfile.write(part)
 
         do_POST = do_GET  # noqa: N815
 

@@ -1,9 +1,11 @@
 """tcpdctl: each command against an admin site that says what the test wants."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -176,9 +178,52 @@ def test_show_tells_the_kernels_view(run, site):
     tcp = {"state": "established", "rtt": 0.0123, "delivery_rate": 2048, "cwnd": 10}
     site.answers["GET /api/sessions/a%2Fb"] = (200, SESSION | {"tcp": tcp, "proxy": None})
     out = run("show", "a/b")[1]
+    assert out.startswith("session   90928d41-7\n")
     assert re.search(r"^client +192\.0\.2\.1:5000$", out, re.MULTILINE)
+    assert re.search(r"^opened +2026-11-23T02:13:20Z, 1m15s ago$", out, re.MULTILINE)
+    assert re.search(r"^in +2\.0 KiB, 1\.5 KiB/s now$", out, re.MULTILINE)
+    assert re.search(r"^out +5 B$", out, re.MULTILINE)
+    assert re.search(r"^notes +tls paused$", out, re.MULTILINE)
+    assert re.search(r"^capture +-$", out, re.MULTILINE)
     assert re.search(r"^tcp\n  state +established\n  rtt +12.3ms\n", out, re.MULTILINE)
     assert re.search(r"delivery_rate +2.0 KiB/s", out)
+
+
+CAPTURE = {
+    "kind": "live",
+    "path": "/var/lib/x.pcapng",
+    "state": "running",
+    "since": 1795400000.0,
+    "written": 2048,
+    "lost_bytes": 5,
+    "problem": "disk full",
+}
+
+
+def test_a_capture_is_told_in_words(run, site):
+    words = (
+        "running since 2026-11-23T02:13:20Z, 2.0 KiB written, 5 B lost, disk full,"
+        " /var/lib/x.pcapng"
+    )
+    site.answers["GET /api/sessions/x"] = (200, SESSION | {"capture": CAPTURE})
+    out = run("show", "x")[1]
+    assert re.search(rf"^capture +{re.escape(words)}$", out, re.MULTILINE)
+    assert "{" not in out
+    listener = STATUS["listeners"][0] | {"capture": CAPTURE}
+    site.answers["GET /api/status"] = (200, STATUS | {"listeners": [listener]})
+    assert f"\ngateway captured: {words}\n" in run("status")[1]
+
+
+def test_what_only_another_version_tells_is_shown(run, site):
+    more = {"tls": {"alpn": ["h2", "x"], "sni": None}, "zone": "eu", "later": {"rtt": 0.5}}
+    site.answers["GET /api/sessions/x"] = (200, SESSION | more)
+    out = run("show", "x")[1]
+    assert re.search(r"^zone +eu$", out, re.MULTILINE)
+    assert out.endswith("\ntls\n  alpn  h2 x\n  sni   -\nlater\n  rtt  0.5s\n")
+
+
+def test_refusals_are_told_by_reason(run):
+    assert "\ngateway refused: denied 3, rate 4\n" in run("status")[1]
 
 
 def test_changes_are_posted_as_json_with_the_token(run, site, tmp_path):
@@ -222,9 +267,10 @@ def test_reload(run, site):
     site.answers["POST /api/reload"] = (409, {"error": "no", "errors": ["t:1: a", "t:2: b"]})
     status, out, err = run("reload")
     assert (status, out) == (78, "")
-    assert err == "t:1: a\nt:2: b\ntcpdctl: the old configuration stays\n"
-    status, out, _ = run("reload", "--json")
-    assert (status, json.loads(out)["errors"]) == (78, ["t:1: a", "t:2: b"])
+    assert err == "t:1: a\nt:2: b\ntcpdctl: no\n"
+    status, out, err = run("reload", "--json")
+    view = {"error": "no", "hint": "", "status": 78, "errors": ["t:1: a", "t:2: b"]}
+    assert (status, json.loads(out), err) == (78, view, "")
     site.answers["POST /api/reload"] = (409, {"error": "not now"})
     assert run("reload")[0] == 1
 
@@ -262,10 +308,14 @@ def test_tail(run, site):
     assert "stopping" in err
     assert site.asked[0][1] == "/api/events?event=session.%2A"
     status, out, err = run("tail", "--json")
-    assert [json.loads(line) for line in out.splitlines()] == [
+    *told, last = [json.loads(line) for line in out.splitlines()]
+    assert told == [
         record,
         {"event.name": "lost", "lost": 3},
+        {"event.name": "end", "reason": "stopping"},
     ]
+    assert last["event.name"] == "disconnected"
+    assert err == ""
 
 
 def test_tail_waits_for_the_daemon_and_comes_back(site, tmp_path, capsys, monkeypatch):
@@ -318,7 +368,7 @@ def test_nobody_listens(tmp_path, capsys):
     path = tmp_path / "none.sock"
     assert main(["status", f"--socket={path}"]) == 3
     assert capsys.readouterr().err == (
-        f"tcpdctl: no daemon listens on {path}; is [admin] in its configuration?\n"
+        f"tcpdctl: no daemon listens on {path}; is it running, with [admin] in its configuration?\n"
     )
     assert main(["status", f"--url=http://127.0.0.1:{closed_port()}", "--json"]) == 3
     assert json.loads(capsys.readouterr().out)["status"] == 3
@@ -377,6 +427,140 @@ def test_wrong_usage(words):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["show", "close --reset", "capture stat --listener a", "loglevel loud", "status more",
+     "completion csh", "tail --event"],
+)  # fmt: skip
+def test_wrong_usage_names_the_command(words, capsys):
+    assert main(words.split()) == 2
+    assert capsys.readouterr().err.endswith(f"; see tcpdctl {words.split()[0]} --help\n")
+
+
+def test_usage_of_a_command(capsys):
+    with pytest.raises(SystemExit):
+        main(["show", "--help"])
+    assert capsys.readouterr().out.startswith("usage: tcpdctl show [-h] ")
+
+
+EVERY = ["status", "sessions", "top", "show x", "close x", "drain x", "suspend x", "resume x",
+         "capture start --session x", "tail", "reload", "loglevel", "loglevel info",
+         "handlers"]  # fmt: skip
+
+
+def test_every_command_is_among_them():
+    assert {each.split()[0] for each in EVERY} == set(options.COMMANDS) - {"check", "completion"}
+
+
+def is_one_error(told, ending):
+    """Whether what was told is one error as --json has it, and nothing else."""
+    status, out, err = told
+    view = json.loads(out)
+    assert err == ""
+    assert out.count("\n") == 1
+    assert set(view) == {"error", "hint", "status"}
+    return status == view["status"] == ending and view["error"] and is_harmless(out)
+
+
+@pytest.mark.parametrize("words", EVERY)
+def test_an_error_in_json_is_told_once(run, site, words, tmp_path, capsys):
+    def run_at(*where):
+        return main([*words.split(), "--json", *where]), *capsys.readouterr()
+
+    site.answers.clear()  # everything is unknown
+    assert is_one_error(run(*words.split(), "--json"), 4)
+    for http, ending in ((400, 2), (401, 1), (403, 1), (409, 1), (500, 1), (302, 1)):
+        refusal = (http, {"error": EVIL, "hint": "h"})
+        site.answers = dict.fromkeys(_paths(), refusal)
+        assert is_one_error(run(*words.split(), "--json"), ending)
+    site.answers = dict.fromkeys(_paths(), (200, b"<html>"))
+    assert is_one_error(run(*words.split(), "--json"), 3)
+    assert is_one_error(run_at(f"--socket={tmp_path / 'none'}"), 3)
+    assert is_one_error(run_at(f"--url=http://127.0.0.1:{closed_port()}"), 3)
+    assert is_one_error(run_at("--url=ftp://x"), 2)
+    assert is_one_error(run_at("--token-file=/nonexistent"), 2)
+    assert is_one_error(run_at("--nonsense"), 2)
+
+
+def _paths():
+    paths = ["status", "sessions", "sessions/x", "events", "loglevel", "handlers"]
+    acts = ["sessions/x/close", "capture", "reload", "loglevel"]
+    acts += [f"listeners/x/{each}" for each in ("drain", "suspend", "resume")]
+    return [f"GET /api/{each}" for each in paths] + [f"POST /api/{each}" for each in acts]
+
+
+@pytest.mark.parametrize("words", ["", "nonsense", "completion csh", "check", "show"])
+def test_wrong_usage_in_json(words, capsys):
+    assert is_one_error((main([*words.split(), "--json"]), *capsys.readouterr()), 2)
+
+
+def test_a_wrong_event_in_json(capsys):
+    told = main(["tail", "--json", "--event", "session.clsoed"]), *capsys.readouterr()
+    assert is_one_error(told, 2)
+
+
+def test_a_message_without_end(run, site, monkeypatch):
+    monkeypatch.setattr("tcpd.ctl.api.MOST_LINE", 1000)
+    site.answers["GET /api/events"] = (0, b"data: " + b"x" * 5000)
+    status, out, err = run("tail")
+    assert (status, out) == (3, "")
+    assert "doesn't answer as tcpd's admin site" in err
+
+
+# -- output that goes nowhere ---------------------------------------------------------------------
+
+
+def shell(words, where):
+    return subprocess.run(
+        ["bash", "-c", words, "bash", *CTL, where],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        timeout=60,
+    )
+
+
+def test_output_that_cannot_be_written(site, tmp_path):
+    with site.serve(tmp_path / "admin.sock") as where:
+        full = shell('"$@" status >/dev/full', where)
+        assert full.returncode == 1
+        assert full.stderr == "tcpdctl: the output can't be written: No space left on device\n"
+        for words in ('"$@" status >&-', '"$@" status --json >&-', '"$@" show x --json >&- 2>&-'):
+            closed = shell(words, where)
+            assert closed.returncode == (4 if "show" in words else 0), words
+            assert closed.stderr == ""
+
+
+def test_who_reads_it_may_go(site, tmp_path):
+    """The events' daemon says nothing more, and tail ends all the same."""
+    gone = threading.Event()
+    site.answers["GET /api/events"] = (0, _quiet_after_one(gone))
+    with site.serve(tmp_path / "admin.sock") as where:
+        try:
+            done = shell('"$@" tail | head -n1; echo "${PIPESTATUS[0]}"', where)
+        finally:
+            gone.set()
+    assert done.stdout == "- a.b\n141\n"
+    assert done.stderr == ""
+
+
+def _quiet_after_one(gone):
+    def stream():
+        yield b'data: {"event.name": "a.b"}\n\n'
+        gone.wait(60)
+
+    return stream
+
+
+def test_letters_that_the_output_does_not_know(site, tmp_path):
+    listener = STATUS["listeners"][0] | {"name": "gate\u00e9"}
+    site.answers["GET /api/status"] = (200, STATUS | {"listeners": [listener]})
+    with site.serve(tmp_path / "admin.sock") as where:
+        done = shell('"$@" status', where)
+    assert done.returncode == 0
+    assert r"gate\xe9" in done.stdout
+
+
 def test_no_twisted_is_loaded_to_ask():
     program = "import sys, tcpd.ctl.main, tcpd.ctl.top, tcpd.ctl.tail, tcpd.ctl.completion\n"
     program += "assert not [m for m in sys.modules if m.split('.')[0] in ('twisted', 'zope')]"
@@ -399,7 +583,9 @@ def test_check_needs_no_daemon(tmp_path, capsys):
     assert (status, out) == (78, "")
     assert err.count(f"{file}:") == 2
     status, out, err = _check(file, "--json")
-    assert (status, len(json.loads(out)["errors"]), err) == (78, 2, "")
+    assert (status, out.count("\n"), err) == (78, 1, "")
+    assert len(json.loads(out)["errors"]) == 2
+    assert json.loads(out)["status"] == 78
     assert _check(Path("/nonexistent"))[0] == 78
 
 
