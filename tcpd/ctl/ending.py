@@ -24,7 +24,7 @@ STATUSES = {
     UNKNOWN: "there is no such session or listener",
     BAD_CONFIG: "the configuration is wrong (check, reload)",
     INTERRUPTED: "Ctrl-C; in top and tail that is 0",
-    CUT_OFF: "who read its output has gone, as in `tcpdctl tail | head`",
+    CUT_OFF: "who read its output has gone, as head does",
 }
 
 

@@ -145,7 +145,8 @@ def _head(look: Look, choices: Choices) -> list[str]:
     second += f"  {', '.join(odd)}" if odd else f"  {len(listeners)} listeners up"
     key = choices.sort.removeprefix("-")
     order = "highest first" if choices.sort.startswith("-") else "lowest first"
-    third = f"{len(look.sessions)} of {look.total} shown, by {key}, {order}"
+    some = f"{choices.offset + 1} to " if choices.offset else ""
+    third = f"{some}{choices.offset + len(look.sessions)} of {look.total} shown, by {key}, {order}"
     if choices.listener:
         third += f", of {clean(choices.listener, 64)}"
     if choices.text:
@@ -166,25 +167,28 @@ def _sessions(look: Look, choices: Choices, columns: int, paint: Paint, room: in
     heads = ["ID", "LISTENER", "CLIENT", "AGE", "IDLE", "IN/S", "OUT/S", "IN", "OUT", "QUEUED"]
     widths = [max([width_of(head), *(width_of(row[at]) for row in rows)])
               for at, head in enumerate(heads)]  # fmt: skip
-    # What has no room: first the totals go, then the texts are cut.
+    # Without colours the chosen line is known by a mark before it.
+    marks = ("", "") if paint.on else ("> ", "  ")
+    columns -= len(marks[0])
+    # What has no room: first the totals go, then the texts are cut, then the rest goes but for who.
     shown = list(range(len(heads)))
-    for gone in (8, 7, 4, 9):
-        if sum(widths[at] + 2 for at in shown) - 2 > columns and gone in shown:
-            shown.remove(gone)
+    least = dict(enumerate(widths))
+    least |= {1: min(widths[1], 8), 2: min(widths[2], 21)}  # 21: any IPv4 address and port
+    for some, need in (((8, 7, 4, 9), widths), ((3, 1, 6, 5), least)):
+        for gone in some:
+            if sum(need[at] + 2 for at in shown) - 2 > columns:
+                shown.remove(gone)
     for texts in (1, 2, 0):
         over = sum(widths[at] + 2 for at in shown) - 2 - columns
         widths[texts] -= max(0, min(over, widths[texts] - 8))
     lines = []
     for row in (heads, *rows):
         cells = [pad(cut(row[at], widths[at]), widths[at], right=at > 2) for at in shown]
-        lines.append(pad(cut("  ".join(cells), columns), columns))
-    lines[0] = paint("reverse", lines[0])
-    at = choices.place_in(look)
-    if rows and at < len(rows):
-        # Without colours the chosen line is known by a mark.
-        line = lines[at + 1]
-        mark = f">{line[1:]}" if not paint.on and line[:1] == " " else line
-        lines[at + 1] = paint("reverse", mark)
+        lines.append(pad(cut("  ".join(cells), columns), max(0, columns)))
+    chosen = choices.place_in(look) + 1 if rows else 0
+    lines = [f"{marks[at != chosen or not at]}{line}" for at, line in enumerate(lines)]
+    for at in {0, chosen} & set(range(len(lines))):
+        lines[at] = paint("reverse", lines[at])
     return lines
 
 
@@ -214,7 +218,10 @@ def _foot(choices: Choices, columns: int, paint: Paint) -> str:
         return cut(f"filter: {text[-max(1, columns - 10) :]}_", columns)
     if choices.asked is not None:
         who = f"{clean(choices.asked.get('id'), 40)} of {client_of(choices.asked)}"
-        return paint("yellow", cut(f"close {who}?  y yes  r reset  any other key: no", columns))
+        question = f"close {who}?  y yes  r reset  any other key: no"
+        if width_of(question) > columns:  # what the keys do is worth more than who it is
+            question = f"y r n? close {who}"
+        return paint("yellow", cut(question, columns))
     if choices.message:
         return paint("bold", cut(clean(choices.message, 400), columns))
     return cut(KEYS, columns)

@@ -45,10 +45,13 @@ def tail(api: Api, given: Namespace, sleep: Callable[[float], None] = time.sleep
                 if met:
                     _tell(given, "reconnected", f"the daemon on {api.place} is there again")
                 met, wait = True, FIRST_WAIT
+                ended = False
                 for message in events:
                     _say(message, given)
+                    ended = message.event == "end"  # it has said why, which is enough
             if not given.reconnect:
-                _tell(given, "disconnected", f"the daemon on {api.place} has ended")
+                if not ended:
+                    _tell(given, "disconnected", f"the daemon on {api.place} has ended")
                 return OK
             _tell(given, "disconnected", f"the daemon on {api.place} is gone; waiting for it")
         except CtlError as error:

@@ -173,9 +173,9 @@ def test_tail_until_the_daemon_stops(daemon: Daemon, tmp_path: Path) -> None:
         assert record["event.name"].startswith("session.")
         assert record["listener"] == "gateway"
         assert daemon.stop() == 0
-        _, err = tail.communicate(timeout=PATIENCE)
-        assert tail.returncode == 0
-        assert "has ended" in err
+        out, err = tail.communicate(timeout=PATIENCE)
+        assert (tail.returncode, err) == (0, "")
+        assert json.loads(out.splitlines()[-1])["event.name"] == "end"
 
 
 def test_tail_until_ctrl_c(daemon: Daemon, tmp_path: Path) -> None:
@@ -212,5 +212,62 @@ def test_without_admin_it_says_what_is_missing(ctl: Callable[..., tuple[int, str
     assert ctl("status") == (
         3,
         "",
-        "tcpdctl: no daemon listens on admin.sock; is [admin] in its configuration?\n",
+        (
+            "tcpdctl: no daemon listens on admin.sock;"
+            " is it running, with [admin] in its configuration?\n"
+        ),
     )
+
+
+# -- what docs/tcpdctl.md shows -------------------------------------------------------------------
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "tcpdctl.md").read_text("utf-8")
+ID = re.compile(r"\b[0-9a-f]{8}-\d+\b")
+
+
+def shape(text: str) -> list[str]:
+    """Return lines without what is different each time: figures, directories, alignment."""
+    text = re.sub(r"(?<=[ ])/\S*/", "", text)
+    text = re.sub(r"[^\s=]*\d[^\s=,]*(?: (?:[KMG]i)?B(?:/s)?)?", "#", text)
+    text = re.sub(r"#(?:, # now)?(?=\n|$)", "#", text)  # a rate, where it is known
+    text = re.sub(r"(?<!\S)-(?!\S)", "#", text)
+    return [" ".join(line.split()) for line in text.splitlines()]
+
+
+def test_the_guide_shows_what_happens(
+    tmp_path: Path, ctl: Callable[..., tuple[int, str, str]]
+) -> None:
+    shout = '[listeners.shout]\nlisten = "tcp:0:interface=127.0.0.1"\nhandler = "logging"\n'
+    (tmp_path / "tcpd.toml").write_text(f"{CONFIGURATION}\n{shout}")
+    (tmp_path / "captures").mkdir(mode=0o700)
+    blocks = re.findall(r"^```console\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
+    shown = [re.split(r"^\$ tcpdctl ", block, flags=re.MULTILINE)[1:] for block in blocks]
+    examples = [each.partition("\n")[::2] for block in shown for each in block]
+    assert len(examples) == 11
+    events = next(told for words, told in examples if words == "tail").splitlines()
+    with tcpd("--config", "tcpd.toml", cwd=tmp_path) as daemon:
+        daemon.wait_for("listener admin listens")
+        command = [*CTL, "tail", "--socket", "admin.sock"]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True) as tail:
+            assert tail.stdout is not None
+            end = time.monotonic() + PATIENCE
+            while not select.select([tail.stdout], [], [], 0.1)[0]:
+                assert time.monotonic() < end
+                talk(daemon).close()
+            while ctl("sessions")[1]:
+                assert time.monotonic() < end
+            socks = [talk(daemon) for _ in range(3)]
+            victim = json.loads(ctl("sessions", "--json")[1])["sessions"][0]["id"]
+            for words, told in examples:
+                if words == "tail":
+                    continue
+                status, out, err = ctl(*ID.sub(victim, words).split())
+                assert shape(out + err) == shape(told), words
+                assert status == (4 if "gatewya" in words else 0)
+            assert daemon.stop() == 0
+            out, err = tail.communicate(timeout=PATIENCE)
+            for line in events:
+                assert shape(line)[0] in shape(out + err)
+        for sock in socks:
+            sock.close()

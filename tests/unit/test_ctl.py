@@ -305,17 +305,22 @@ def test_tail(run, site):
     assert r'note="a \"b"' in out
     assert is_harmless(out + err)
     assert "3 events were lost" in err
-    assert "stopping" in err
+    assert err.endswith("tcpdctl: the daemon ends the stream: stopping\n")
     assert site.asked[0][1] == "/api/events?event=session.%2A"
     status, out, err = run("tail", "--json")
-    *told, last = [json.loads(line) for line in out.splitlines()]
-    assert told == [
+    assert [json.loads(line) for line in out.splitlines()] == [
         record,
         {"event.name": "lost", "lost": 3},
         {"event.name": "end", "reason": "stopping"},
     ]
-    assert last["event.name"] == "disconnected"
     assert err == ""
+    site.answers["GET /api/events"] = (0, b"retry: 1000\n\n")  # it was killed
+    status, out, err = run("tail", "--json")
+    assert (status, err) == (0, "")
+    assert json.loads(out)["event.name"] == "disconnected"
+    status, out, err = run("tail")
+    assert (status, out) == (0, "")
+    assert err.endswith(" has ended\n")
 
 
 def test_tail_waits_for_the_daemon_and_comes_back(site, tmp_path, capsys, monkeypatch):

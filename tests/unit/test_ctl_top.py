@@ -69,8 +69,30 @@ def test_what_eighty_columns_show():
         "OUT/S",
         "QUEUED",
     ]
-    assert lines[4].split()[:4] == ["90928d41-0", "gateway", "192.0.2.0:5000", "1m15s"]
+    assert lines[4].split()[:5] == [">", "90928d41-0", "gateway", "192.0.2.0:5000", "1m15s"]
     assert lines[-1].startswith("q leave")
+
+
+def test_a_narrow_terminal_shows_who():
+    lines = frame(look(3), Choices(), 36, 10, Paint(False))
+    assert lines[3].split()[:2] == ["ID", "CLIENT"]
+    assert "90928d41-0  192.0.2.0:5000" in lines[4]
+    assert "~" not in lines[3] + lines[4]
+    lines = frame(look(3), Choices(asked=session(1)), 30, 10, Paint(False))
+    assert lines[-1].startswith("y r n? close 90928d41-1")
+
+
+def test_without_colours_a_mark_shows_what_is_chosen():
+    choices = Choices(chosen="90928d41-1")
+    lines = frame(look(3), choices, 80, 24, Paint(False))
+    assert [line[:2] for line in lines[3:8]] == ["  ", "  ", "> ", "  ", ""]
+    lines = frame(look(3), choices, 80, 24, Paint(True))
+    assert [line.startswith("\x1b[7m") for line in lines[3:8]] == [True, False, True, False, False]
+
+
+def test_which_of_many_are_shown():
+    lines = frame(look(5, total=80), Choices(offset=20), 80, 10, Paint(False))
+    assert lines[2].startswith("21 to 25 of 80 shown, by rate")
 
 
 def test_what_peers_say_is_escaped_in_a_frame():
