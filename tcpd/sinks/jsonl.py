@@ -26,7 +26,7 @@ from typing import Annotated, Literal
 
 from tcpd.errors import raise_all
 from tcpd.fields import Range
-from tcpd.sinks.paths import path_problems
+from tcpd.sinks.paths import open_file, path_problems
 from tcpd.sinks.record import Record
 from tcpd.sinks.sink import Sink, TryAgainError
 from tcpd.units import ByteSize, Seconds
@@ -67,10 +67,8 @@ class JsonLines(Sink):
 
     def open(self) -> None:
         """Open the file."""
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        # O_NONBLOCK: nothing is waited for, even if it is a pipe or a device.
         try:
-            self._fd = os.open(self.path, flags | os.O_NONBLOCK, int(self.mode, 8))
+            self._fd = open_file(self.path, int(self.mode, 8), os.O_RDWR | os.O_APPEND)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise TryAgainError(f"{self.path} is a symbolic link; name its target") from None

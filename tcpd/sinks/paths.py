@@ -1,7 +1,8 @@
-"""What can be seen to be wrong with a file's path before the file is opened."""
+"""Files of sinks: what can be seen to be wrong with a path beforehand, and how one is opened."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tcpd.errors import FieldError
@@ -20,3 +21,28 @@ def path_problems(path: Path) -> list[FieldError]:
         parent = escape_text(str(path.parent))
         return [FieldError(at, f"there is no directory {parent}", "make it first")]
     return []
+
+
+def open_file(path: Path, mode: int, flags: int = os.O_RDWR) -> int:
+    """Open a file, never through a symbolic link; make it if it isn't there.
+
+    Args:
+        path: the file.
+        mode: who may use a file that is made: this and nothing else, as a umask isn't ours to
+            know. twistd's is 077 in the background, the unit's 027.
+        flags: how to open it.
+
+    Returns:
+        The descriptor.
+
+    Raises:
+        OSError: it can't be opened.
+    """
+    # O_NONBLOCK: nothing is waited for, even if it is a pipe or a device.
+    flags |= os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CREAT
+    try:
+        fd = os.open(path, flags | os.O_EXCL, mode)
+    except FileExistsError:
+        return os.open(path, flags, mode)
+    os.fchmod(fd, mode)
+    return fd

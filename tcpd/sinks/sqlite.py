@@ -25,7 +25,7 @@ from typing import Annotated, Literal
 from tcpd.errors import raise_all
 from tcpd.fields import Range
 from tcpd.sinks.columns import COLUMNS, row_of
-from tcpd.sinks.paths import path_problems
+from tcpd.sinks.paths import open_file, path_problems
 from tcpd.sinks.record import Record
 from tcpd.sinks.sink import Sink, TryAgainError
 from tcpd.units import Seconds
@@ -132,8 +132,7 @@ class SQLite(Sink):
 
         SQLite would make it readable for all, and through a symbolic link.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        fd = os.open(self.path, flags, int(self.mode, 8))
+        fd = open_file(self.path, int(self.mode, 8))
         try:
             status = os.fstat(fd)
         finally:

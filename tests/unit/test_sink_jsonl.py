@@ -62,14 +62,22 @@ def test_a_line_that_was_broken_off_spoils_no_other(path, opened):
     assert path.read_text().splitlines()[1:] == [record(1).line] * 2
 
 
+@pytest.mark.parametrize("umask", [0, 0o077])
 @pytest.mark.parametrize("mode", ["0640", "0600"])
-def test_others_cannot_read_it(path, opened, mode):
-    old = os.umask(0)
+def test_only_those_can_read_it_who_may(path, opened, mode, umask):
+    old = os.umask(umask)
     try:
         opened(mode=mode)
     finally:
         os.umask(old)
     assert stat.S_IMODE(path.stat().st_mode) == int(mode, 8)
+
+
+def test_one_that_is_there_keeps_its_mode(path, opened):
+    path.touch(0o604)
+    path.chmod(0o604)
+    opened()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o604
 
 
 def test_a_symbolic_link_is_not_followed(tmp_path, path, opened):

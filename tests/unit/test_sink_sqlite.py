@@ -1,6 +1,7 @@
 """Records in a database: asked questions, never there twice, kept as long as they should be."""
 
 import json
+import os
 import re
 import sqlite3
 import stat
@@ -202,11 +203,16 @@ def test_two_that_make_the_file_at_once_both_write_to_it(path, monkeypatch):
     assert count(path) == 2
 
 
+@pytest.mark.parametrize("umask", [0, 0o077])
 @pytest.mark.parametrize("mode", ["0640", "0600"])
-def test_others_cannot_read_it(path, mode):
+def test_only_those_can_read_it_who_may(path, mode, umask):
     sink = SQLite(path=path, mode=mode)
-    sink.open()
-    sink.write(records(1))
+    old = os.umask(umask)
+    try:
+        sink.open()
+        sink.write(records(1))
+    finally:
+        os.umask(old)
     files = list(path.parent.iterdir())
     assert len(files) == 3
     assert {stat.S_IMODE(each.stat().st_mode) for each in files} == {int(mode, 8)}
