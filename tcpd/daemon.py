@@ -24,6 +24,7 @@ from tcpd.assembly import make_connector, make_listener, warnings_about
 from tcpd.capture.captures import Captures
 from tcpd.config.schema import AdminConfig, Config, ConnectorConfig, ListenerConfig
 from tcpd.connector import Connector
+from tcpd.descriptors import make_room
 from tcpd.errors import StartError, TcpdError
 from tcpd.events import Bus
 from tcpd.listener import Listener
@@ -97,8 +98,8 @@ class Daemon(MultiService):
         self.reactor = reactor
         self._manager = manager
         self.log_switch = log
-        self._warnings = set(warnings_about(config))
-        self._notes = (*notes, *sorted(self._warnings))
+        self._notes = notes
+        self._warnings: set[str] = set()
         self._also_reopen: Any = None  # twistd's own answer to USR1, for a log of its own
         self._pid_file = pid_file
         self._owner = owner
@@ -164,6 +165,7 @@ class Daemon(MultiService):
         self.reactor.addSystemEventTrigger("after", "shutdown", self.sinks.finish)
         for note in self._notes:
             self.log.warn("{note}", note=note)
+        self._warn_of(self.config)
         self.reactor.callWhenRunning(self._ready)
 
     def _begin(self) -> None:
@@ -236,6 +238,16 @@ class Daemon(MultiService):
     def servings(self) -> Iterator[Serving]:
         """Give what makes sessions, as long as it may have some."""
         return self.roster.servings()
+
+    def _warn_of(self, config: Config) -> None:
+        """Tell of what isn't as it should be in a configuration that is used, unless it is known.
+
+        The process's limits are ours to change, and to tell of, if the process is.
+        """
+        limits = () if self._signals is None else make_room(config, self.reactor)
+        old, self._warnings = self._warnings, {*warnings_about(config), *limits}
+        for warning in sorted(self._warnings - old):
+            self.log.warn("{note}", note=warning)
 
     # -- signals -----------------------------------------------------------------------------
 
@@ -312,10 +324,8 @@ class Daemon(MultiService):
 
     def configured(self, config: Config) -> None:
         """Take note of the configuration that holds from now on."""
-        if self.running:  # at the start it is told with the other notes
-            old, self._warnings = self._warnings, set(warnings_about(config))
-            for note in sorted(self._warnings - old):
-                self.log.warn("{note}", note=note)
+        if self.running:  # at the start, once everything is open
+            self._warn_of(config)
         self.config = config
         if self._admin is not None:
             self._admin.configured(config.admin)
