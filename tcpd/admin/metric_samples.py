@@ -11,6 +11,7 @@ from tcpd import __version__
 from tcpd.admin.census import Arrivals, Buckets, Census, Figures
 from tcpd.admin.house import House
 from tcpd.admission.refusals import BY_THE_GATE
+from tcpd.capture.captures import CaptureTotals
 
 Labels = tuple[str, ...]
 Sample = tuple[Labels, float | Buckets]
@@ -167,6 +168,16 @@ def failing(house: House) -> dict[str, float]:
     for each in house.sinks.status():
         troubled[each.name] = max(troubled.get(each.name, 0), each.state in ("failing", "stuck"))
     return troubled
+
+
+def of_captures(read: Callable[[CaptureTotals], float]) -> Read:
+    """Return what gives a number of the captures of each listener that has had any."""
+
+    def samples(house: House, census: Census) -> Iterator[Sample]:
+        for name, totals in house.captures.totals().items():
+            yield (name,), read(totals)
+
+    return samples
 
 
 def build(house: House, census: Census) -> Iterator[Sample]:

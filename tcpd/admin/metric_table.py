@@ -22,6 +22,7 @@ from tcpd.admin.metric_samples import (
     limits,
     listeners_up,
     of_arrivals,
+    of_captures,
     of_connectors,
     of_sessions,
     of_sinks,
@@ -235,6 +236,28 @@ METRICS: tuple[Spec, ...] = (
         ("sink",),
         "Whether the sink fails now, or is stuck.",
         of_sinks(failing),
+    ),
+    # Captures.
+    Spec(
+        "tcpd_capture_written_bytes_total",
+        "counter",
+        _LISTENER,
+        "Bytes that captures have written to files.",
+        of_captures(lambda each: each.written),
+    ),
+    Spec(
+        "tcpd_capture_lost_bytes_total",
+        "counter",
+        _LISTENER,
+        "Bytes of captured sessions that are in no file and never will be.",
+        of_captures(lambda each: each.lost),
+    ),
+    Spec(
+        "tcpd_capture_failing",
+        "gauge",
+        _LISTENER,
+        "Whether a capture can't write now.",
+        of_captures(lambda each: each.failing),
     ),
     # The whole.
     Spec(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -31,6 +32,29 @@ _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 class CaptureError(TcpdError):
     """A capture can't be started or stopped; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureTotals:
+    """What the captures of one listener have come to; it never gets less, but for `failing`.
+
+    Attributes:
+        written: bytes in files.
+        lost: bytes of sessions that are in none.
+        failing: whether one of them can't write now.
+    """
+
+    written: int = 0
+    lost: int = 0
+    failing: bool = False
+
+    def plus(self, status: CaptureStatus) -> CaptureTotals:
+        """Return these with what one more capture has come to."""
+        return CaptureTotals(
+            self.written + status.written,
+            self.lost + status.lost_bytes,
+            self.failing or bool(status.problem),
+        )
 
 
 class Captures:
@@ -56,6 +80,8 @@ class Captures:
         # Configured once, and still with sessions; and all that have yet to write something.
         self._retired: list[Capture] = []
         self._ending: list[Capture] = []
+        # What those have come to that are over.
+        self._past: dict[str, CaptureTotals] = {}
         self._watches: dict[int, list[Watch]] = {}
         self._is_hooked = False
 
@@ -160,6 +186,14 @@ class Captures:
         """Return how each is doing."""
         return [each.status() for each in self._all()]
 
+    def totals(self) -> dict[str, CaptureTotals]:
+        """Return what the captures of each listener have come to since tcpd began."""
+        totals = dict(self._past)
+        for capture in self._all():
+            name = capture.listener
+            totals[name] = totals.get(name, CaptureTotals()).plus(capture.status())
+        return totals
+
     def of(self, what: Session | str) -> CaptureStatus | None:
         """Return how the capture of a session or listener is doing; None if it has none.
 
@@ -241,7 +275,10 @@ class Captures:
             self._retired.remove(capture)
             capture.stop()
             self._ending.append(capture)
-        self._ending = [each for each in self._ending if not each.is_over]
+        for capture in [each for each in self._ending if each.is_over]:
+            self._ending.remove(capture)
+            past = self._past.get(capture.listener, CaptureTotals()).plus(capture.status())
+            self._past[capture.listener] = replace(past, failing=False)
         wanted = bool(self._configured or self._by_listener or self._watches)
         if wanted == self._is_hooked:
             return

@@ -135,6 +135,16 @@ def test_what_alerts_look_for_is_there_before_it_happens(house) -> None:
         assert numbers["tcpd_deadlines_fired_total", "listener=a", f"reason={reason}"] == 0
 
 
+def test_captures_are_counted_by_their_listener(house) -> None:
+    house.start(ONE + f'capture = {{ path = "{house.path.parent}" }}\n')
+    assert scrape(house)["tcpd_capture_lost_bytes_total", "listener=a"] == 0
+    end(house, house.connect(port_of(house)))
+    written = ("tcpd_capture_written_bytes_total", "listener=a")
+    while not scrape(house)[written]:
+        house.reactor.turn()
+    assert scrape(house)["tcpd_capture_failing", "listener=a"] == 0
+
+
 def test_a_deadline_that_fires_is_counted(house) -> None:
     house.start(ONE + 'deadlines = { idle = "10s" }\n')
     house.connect(port_of(house))

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from tcpd.capture import files, writer
-from tcpd.capture.captures import CaptureError, Captures
+from tcpd.capture.captures import CaptureError, Captures, CaptureTotals
 from tcpd.capture.settings import CaptureConfig, LiveCaptureConfig
 from tcpd.events import Bus
 from tcpd.session import Origin, Session
@@ -318,6 +318,28 @@ def test_what_is_given_up_at_the_end_is_counted_in_bytes_too(
     capture = house.captures._configured["web"]
     house.captures.finish()
     assert capture.status().lost_bytes == 3000
+
+
+def test_totals_never_get_less(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.configure()
+    assert house.captures.totals()["web"] == CaptureTotals()
+    session = house.session()
+    house.say(session, b"first")
+    house.captures.start("web")
+    house.say(session, b"second")
+    house.captures.stop("web")
+    house.end(session)
+    live = [each for each in house.captures._all() if each.kind == "live"]
+    for each in live:
+        each.wait()
+    before = house.captures.totals()["web"].written
+    house.captures._settle()
+    assert not [each for each in house.captures._all() if each.kind == "live"]
+    assert house.captures.totals()["web"].written >= before
+    assert house.captures.totals()["web"].written > live[0].status().written > 0
+    house.captures.configure({})
+    house.captures._settle()
+    assert house.captures.totals()["web"].written >= before
 
 
 def test_a_capture_ends_at_its_size_or_time(house: House) -> None:

@@ -65,7 +65,7 @@ def names_in(expression):
 def test_the_guide_has_every_metric_with_its_kind_its_labels_and_its_meaning() -> None:
     told = {
         name: (kind, re.findall(r"`(\w+)`", labels), meaning)
-        for heading in ("Sessions", "Listeners", "Connectors", "Sinks", "The process")
+        for heading in ("Sessions", "Listeners", "Connectors", "Sinks", "Captures", "The process")
         for name, kind, labels, meaning in rows(heading)
     }
     for heading in ("metric", "---"):
@@ -288,6 +288,14 @@ ALERTS = {
     "TcpdSinkFails": (
         {'tcpd_sink_failing{sink="s"}': "1x30"},
         {'tcpd_sink_failing{sink="s"}': "0x30"},
+    ),
+    "TcpdCaptureLoses": (
+        {'tcpd_capture_lost_bytes_total{listener="a"}': "0x15 7x15"},
+        {'tcpd_capture_lost_bytes_total{listener="a"}': "7x30"},
+    ),
+    "TcpdCaptureFails": (
+        {'tcpd_capture_failing{listener="a"}': "1x30"},
+        {'tcpd_capture_failing{listener="a"}': "0x30"},
     ),
     "TcpdReloadRefused": ({"tcpd_last_reload_ok": "0x30"}, {"tcpd_last_reload_ok": "1x30"}),
 }
