@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tcpd.admin.house import House
+from tcpd.admin.process import ProcessFigures, process_figures
 from tcpd.admin.turns import Turns
 from tcpd.session import Session
 from tcpd.tally import Counts, Histogram, Tally
@@ -94,6 +95,14 @@ class Census:
 
     figures: dict[Key, Figures]
     arrivals: dict[str, Arrivals]
+    _process: ProcessFigures | None = None
+
+    @property
+    def process(self) -> ProcessFigures:
+        """The process's own figures, looked at once: before Linux 6.2 descriptors are listed."""
+        if self._process is None:
+            self._process = process_figures()
+        return self._process
 
     def of(self, listener: str) -> list[Figures]:
         """Return the figures of one listener or connector, by its handlers."""

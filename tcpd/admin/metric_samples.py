@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from tcpd import __version__
 from tcpd.admin.census import Arrivals, Buckets, Census, Figures
 from tcpd.admin.house import House
+from tcpd.admin.process import ProcessFigures
 from tcpd.admission.refusals import BY_THE_GATE
 from tcpd.capture.captures import CaptureTotals
 
@@ -66,6 +67,15 @@ def one(read: Callable[[House], float | Buckets]) -> Read:
 
     def samples(house: House, census: Census) -> Iterator[Sample]:
         yield (), read(house)
+
+    return samples
+
+
+def of_process(read: Callable[[ProcessFigures], float]) -> Read:
+    """Return what gives a figure of the process."""
+
+    def samples(house: House, census: Census) -> Iterator[Sample]:
+        yield (), read(census.process)
 
     return samples
 

@@ -24,13 +24,13 @@ from tcpd.admin.metric_samples import (
     of_arrivals,
     of_captures,
     of_connectors,
+    of_process,
     of_sessions,
     of_sinks,
     one,
     queued,
     refused,
 )
-from tcpd.admin.process import process_figures
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -315,42 +315,42 @@ METRICS: tuple[Spec, ...] = (
         "counter",
         (),
         "Processor time, in seconds, the kernel's on its behalf included.",
-        one(lambda house: process_figures().cpu),
+        of_process(lambda each: each.cpu),
     ),
     Spec(
         "process_open_fds",
         "gauge",
         (),
         "Open file descriptors.",
-        one(lambda house: process_figures().fds),
+        of_process(lambda each: each.fds),
     ),
     Spec(
         "process_max_fds",
         "gauge",
         (),
         "How many file descriptors it may have.",
-        one(lambda house: process_figures().max_fds),
+        of_process(lambda each: each.max_fds),
     ),
     Spec(
         "process_resident_memory_bytes",
         "gauge",
         (),
         "Memory that it has.",
-        one(lambda house: process_figures().rss),
+        of_process(lambda each: each.rss),
     ),
     Spec(
         "process_virtual_memory_bytes",
         "gauge",
         (),
         "Its address space.",
-        one(lambda house: process_figures().virtual),
+        of_process(lambda each: each.virtual),
     ),
     Spec(
         "process_start_time_seconds",
         "gauge",
         (),
         "When it began, in seconds since the epoch.",
-        one(lambda house: process_figures().started),
+        of_process(lambda each: each.started),
     ),
 )
 """All metrics, in the order in which they are given."""

@@ -9,6 +9,7 @@ from helpers.reload_house import House
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import Deferred
 
+from tcpd.admin import process
 from tcpd.admin.metric_samples import DEADLINES
 from tcpd.admin.metric_table import METRICS
 from tcpd.admin.metrics import CONTENT_TYPE, exposition
@@ -211,6 +212,14 @@ def test_the_process_has_figures(house) -> None:
     assert 0 < numbers["process_start_time_seconds",] <= time.time() + 1
     assert numbers["process_cpu_seconds_total",] > 0
     assert numbers["process_max_fds",] >= numbers["process_open_fds",]
+
+
+def test_the_process_is_looked_at_once_a_scrape(house, monkeypatch) -> None:
+    house.start(ONE)
+    looks = []
+    monkeypatch.setattr(process, "_descriptors", lambda: looks.append(1) or 7)
+    assert scrape(house)["process_open_fds",] == 7
+    assert len(looks) == 1
 
 
 def test_reloads_are_counted(house) -> None:
