@@ -178,7 +178,9 @@ class Captures:
         else:
             capture = self._by_session.get(what.number)
         if capture is None:
-            raise CaptureError(f"no capture of {_shown(what)} was started")
+            raise CaptureError(
+                f"no capture of {_shown(what)} runs; one that was started may have reached a limit"
+            )
         self._over(capture)
         return capture.status()
 

@@ -485,7 +485,7 @@ def test_what_cannot_be_started_says_why(house: House) -> None:
     house.captures.start(session)
     with pytest.raises(CaptureError, match="already"):
         house.captures.start(session)
-    with pytest.raises(CaptureError, match="no capture of listener web"):
+    with pytest.raises(CaptureError, match="no capture of listener web runs"):
         house.captures.stop("web")
     with pytest.raises(CaptureError, match="as it is configured"):
         house.captures.stop("other")
