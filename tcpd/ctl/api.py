@@ -281,7 +281,8 @@ class Api:
             hint = "is it running, with [admin] in its configuration?"
             raise CtlError(UNREACHABLE, none, hint) from None
         except ssl.SSLCertVerificationError as error:
-            problem = f"the certificate of {self.place} can't be trusted: {error.verify_message}"
+            why = error.verify_message.rstrip(".")
+            problem = f"the certificate of {self.place} can't be trusted: {why}"
             hint = "--ca-file says whom to trust"
             raise CtlError(UNREACHABLE, problem, hint) from None
         except ssl.SSLError as error:
@@ -297,7 +298,10 @@ class Api:
             problem = f"the daemon on {self.place} doesn't answer within {self._timeout:g}s"
             raise CtlError(UNREACHABLE, problem) from None
         except http.client.RemoteDisconnected:
-            raise CtlError(UNREACHABLE, f"{self.place} closed without an answer") from None
+            problem = f"{self.place} closed without an answer"
+            plain = not self.place.path and not self.place.secure
+            hint = "if it speaks TLS, write https://" if plain else ""
+            raise CtlError(UNREACHABLE, problem, hint) from None
         except (http.client.HTTPException, ValueError):
             raise self._stranger() from None
         except OSError as error:

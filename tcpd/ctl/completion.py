@@ -58,11 +58,7 @@ compdef _tcpdctl tcpdctl
 function __tcpdctl
     set -l found (tcpdctl __complete fish (commandline -cp) 2>/dev/null)
     if test "$found[1]" = FILES
-        set -l typed (commandline -ct)
-        set -l head (string match -r -- '^--[a-z-]+=' $typed)
-        for each in (__fish_complete_path (string replace -r -- '^--[a-z-]+=' '' $typed))
-            printf '%s%s\\n' "$head" $each
-        end
+        __fish_complete_path (commandline -ct)
     else
         printf '%s\\n' $found
     end

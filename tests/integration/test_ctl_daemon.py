@@ -9,11 +9,13 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 from helpers.ctl_run import CTL, Screen
 from helpers.daemon import PATIENCE, Daemon, tcpd
 
@@ -217,6 +219,77 @@ def test_without_admin_it_says_what_is_missing(ctl: Callable[..., tuple[int, str
             " is it running, with [admin] in its configuration?\n"
         ),
     )
+
+
+def test_over_tls(tmp_path: Path, ctl: Callable[..., tuple[int, str, str]]) -> None:
+    """Only --ca-file knows who has signed the certificate."""
+    ca = trustme.CA()
+    mine = ca.issue_cert("localhost")
+    mine.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    (tmp_path / "admin.token").write_text("0123456789abcdef0123456789abcdef")
+    (tmp_path / "admin.token").chmod(0o600)
+    (tmp_path / "tcpd.toml").write_text(
+        "[admin]\n"
+        'listen = "ssl:0:interface=127.0.0.1:privateKey=both.pem:certKey=both.pem"\n'
+        'token_file = "admin.token"\n'
+        '[listeners.gateway]\nlisten = "tcp:0:interface=127.0.0.1"\nhandler = "echo"\n'
+    )
+    with tcpd("--config", "tcpd.toml", cwd=tmp_path) as daemon:
+        port = daemon.port("admin")
+        where = ("--url", f"https://localhost:{port}")
+        status, _, err = ctl("status", *where)
+        assert status == 3
+        assert "can't be trusted" in err
+        assert "--ca-file" in err
+        where = (*where, "--ca-file", "ca.pem")
+        assert ctl("status", *where)[0] == 0
+        assert ctl("loglevel", "debug", *where)[0] == 1
+        assert ctl("loglevel", "DEBUG", *where, "--token-file", "admin.token")[0] == 0
+        status, _, err = ctl("status", "--url", f"https://127.0.0.1:{port}", "--ca-file", "ca.pem")
+        assert status == 3
+        assert "not valid for '127.0.0.1'; --ca-file" in err
+        assert "https://" in ctl("status", "--url", f"http://localhost:{port}")[2]
+    assert ctl("status", *where, "--ca-file", "tcpd.toml")[0] == 2
+    assert ctl("status", *where, "--ca-file", "none.pem")[0] == 2
+    assert ctl("status", "--ca-file", "ca.pem")[0] == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_looks_and_changes_nothing(tmp_path: Path) -> None:
+    """Whom the socket's mode lets in may read; the rest is said in words."""
+    # The interpreter of the tests may be out of another user's reach: it becomes that user.
+    program = "import os, shutil, sys; from tcpd.ctl import main; os.setgroups([]); "
+    program += "os.setuid(65534); sys.exit(main.main(sys.argv[1:]))"
+    tmp_path.chmod(0o755)
+    (tmp_path / "tcpd.toml").write_text(CONFIGURATION.replace("mode=600", "mode=666"))
+    (tmp_path / "captures").mkdir(mode=0o700)
+
+    def other(*arguments: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments, "--socket=admin.sock"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    with tcpd("--config", "tcpd.toml", cwd=tmp_path) as daemon:
+        daemon.wait_for("listener admin listens")
+        assert other("loglevel") == (0, "info\n", "")
+        status, out, err = other("loglevel", "debug")
+        assert (status, out) == (1, "")
+        assert "only root and tcpd's own user" in err
+        (tmp_path / "admin.sock").chmod(0o600)
+        assert other("status") == (
+            3,
+            "",
+            (
+                "tcpdctl: admin.sock can't be opened by this user;"
+                " the socket's mode in [admin] says who may\n"
+            ),
+        )
 
 
 # -- what docs/tcpdctl.md shows -------------------------------------------------------------------

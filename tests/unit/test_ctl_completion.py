@@ -1,8 +1,13 @@
-"""Completion: what is offered, and the script in a real bash."""
+"""Completion: what is offered, and the scripts in real shells."""
 
 import os
+import pty
+import select
 import shutil
+import signal
 import subprocess
+import termios
+import time
 
 import pytest
 from helpers.ctl_run import CTL, Site
@@ -106,43 +111,96 @@ def test_the_script_in_bash(path, where):
     assert in_bash(path, "tcpdctl check ") == []
 
 
-def test_a_tab_in_bash_completes(path, where, tmp_path):
-    """The same as a person meets it: readline, a Tab, Enter."""
-    import pty
-    import select
-    import time
-
-    pid, master = pty.fork()
-    if pid == 0:
-        os.environ |= {"PATH": path, "PS1": "ready> ", "TERM": "dumb", "HISTFILE": ""}
-        os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
-    shown = ""
-
-    def expect(text):
-        nonlocal shown
-        end = time.monotonic() + 20
-        while text not in shown:
-            assert select.select([master], [], [], max(0, end - time.monotonic()))[0], shown
-            shown += os.read(master, 65536).decode()
-        shown = shown.partition(text)[2]
-
-    try:
-        expect("ready> ")
-        os.write(master, b"source <(tcpdctl completion bash); echo do''ne\n")
-        expect("done")
-        expect("ready> ")
-        os.write(master, b"tcpdctl drai\t")
-        expect("tcpdctl drain ")
-        os.write(master, b"\x15tcpdctl " + where.encode() + b" drain ga\t")
-        expect("gateway ")
-    finally:
-        os.kill(pid, 9)
-        os.waitpid(pid, 0)
-        os.close(master)
-
-
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_the_other_scripts_parse(shell):
+def needs(shell):
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} isn't installed")
+
+
+class Prompt:
+    """An interactive shell on a terminal, and a person who types."""
+
+    def __init__(self, path, *command):
+        self.pid, self.master = pty.fork()
+        if self.pid == 0:
+            termios.tcsetwinsize(0, (24, 400))  # so that no line is folded
+            os.environ |= {"PATH": path, "PS1": "ready> ", "TERM": "dumb", "HISTFILE": ""}
+            os.execvp(command[0], command)
+        self.shown = ""
+
+    def type(self, text):
+        os.write(self.master, text.encode())
+
+    def expect(self, text):
+        end = time.monotonic() + 20
+        while text not in self.shown:
+            left = max(0, end - time.monotonic())
+            assert select.select([self.master], [], [], left)[0], self.shown
+            self.shown += os.read(self.master, 65536).decode()
+        self.shown = self.shown.partition(text)[2]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *rest):
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self.master)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_tab_completes(path, where, tmp_path, shell):
+    """The same as a person meets it: a line editor, a Tab."""
+    needs(shell)
+    options = {"bash": ("--norc", "--noprofile", "-i"), "zsh": ("-f", "-i")}[shell]
+    before = {"bash": "", "zsh": "autoload -Uz compinit && compinit -u -d /dev/null; "}[shell]
+    with Prompt(path, shell, *options) as prompt:
+        prompt.expect("ready> ")
+        prompt.type(f"{before}source <(tcpdctl completion {shell}); echo do''ne\n")
+        prompt.expect("done")
+        prompt.expect("ready> ")
+        prompt.type("tcpdctl drai\t")
+        prompt.expect("tcpdctl drain ")
+        prompt.type(f"\x15tcpdctl {where} drain ga\t")
+        prompt.expect("gateway ")
+        prompt.type(f"\x15tcpdctl {where} show 9\t")
+        prompt.expect("0928d41-")  # which of the two is still open
+        prompt.type("\x15tcpdctl sessions --sort=-rate-o\t")
+        prompt.expect("rate-out ")
+        prompt.type("\x15tcpdctl tail --event session.cl\t")
+        prompt.expect("session.closed ")
+        prompt.type(f"\x15tcpdctl check {tmp_path}/adm\t")
+        prompt.expect("admin.sock")
+        prompt.type(f"\x15tcpdctl --socket={tmp_path}/adm\t")
+        prompt.expect("admin.sock")
+
+
+def in_fish(path, line, cwd):
+    """Return what fish has to choose from at the end of a line."""
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", "tcpdctl completion fish | source; complete -C $argv", line],
+        env={**os.environ, "PATH": path, "HOME": str(cwd)},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stderr == ""
+    return [each.partition("\t")[0] for each in done.stdout.splitlines()]
+
+
+def test_the_script_in_fish(path, where, tmp_path):
+    needs("fish")
+    assert in_fish(path, "tcpdctl se", tmp_path) == ["sessions"]
+    assert in_fish(path, f"tcpdctl {where} close ", tmp_path) == ["90928d41-1", "90928d41-2"]
+    assert in_fish(path, f"tcpdctl {where} drain ", tmp_path) == ["gateway"]
+    sorts = in_fish(path, "tcpdctl sessions --sort=-rate-", tmp_path)
+    assert sorts == ["--sort=-rate-in", "--sort=-rate-out"]
+    assert "admin.sock" in in_fish(path, "tcpdctl check adm", tmp_path)
+    assert "--socket=admin.sock" in in_fish(path, "tcpdctl --socket=adm", tmp_path)
+
+
+@pytest.mark.parametrize("shell", list(SCRIPTS))
+def test_the_scripts_parse(shell):
+    needs(shell)
     subprocess.run([shell, "-n"], input=SCRIPTS[shell], text=True, check=True)
