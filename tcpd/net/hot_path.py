@@ -49,10 +49,6 @@ class HotPath(tcp.Connection):
         tap: called with "in" or "out" and a copy of the bytes as they pass; None for no tap.
     """
 
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        LEAN_KINDS.add(cls)
-
     protocol: Any
     reactor: Any
     _wrote_late = False

@@ -30,7 +30,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.main import CONNECTION_LOST
 
 from tcpd.net.half_close import HalfClose
-from tcpd.net.hot_path import CORKED, OPEN
+from tcpd.net.hot_path import CORKED, LEAN_KINDS, OPEN
 from tcpd.net.tcp_info import TCPInfo, tcp_info
 
 # Two reads' worth: the answer to one may be queued whole, and the next already be there, so that a
@@ -50,6 +50,10 @@ class StreamTransport(HalfClose):
         stage_since: since when, in seconds on the reactor's clock.
         pauses: how often reading has waited for a peer that didn't read.
     """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        LEAN_KINDS.add(cls)
 
     tls: Any = None
     stage: str = ""
