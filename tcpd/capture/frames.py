@@ -135,10 +135,15 @@ class Connection:
             (first is self.peer, first.packet(ACK)),
         ]
 
-    def amid(self, received: int, sent: int) -> None:
-        """Begin amid a connection, after so many bytes from the peer and to it."""
+    def amid(self, received: int, sent: int) -> list[tuple[bool, bytes]]:
+        """Begin amid a connection, after so many bytes from the peer and to it.
+
+        The packet is of who has connected, whom readers take for the client: they have no SYN.
+        """
         self.peer.seq = (self.peer.seq + 1 + received) & 0xFFFFFFFF
         self.local.seq = (self.local.seq + 1 + sent) & 0xFFFFFFFF
+        first = self.peer if self._peer_began else self.local
+        return [(self._peer_began, first.packet(ACK))]
 
     def data(self, data: bytes, *, from_peer: bool) -> list[tuple[bool, bytes]]:
         """Return the packets for some bytes."""

@@ -58,9 +58,8 @@ class PacketTrack:
 
     def amid(self, at: int, received: int, sent: int, lost: Lost | None) -> bytes:
         """Return a bare acknowledgement, which says where the session was."""
-        self._connection.amid(received, sent)
+        packets = self._connection.amid(received, sent)
         words = f"{self._about()}; captured after {received} bytes in and {sent} bytes out"
-        packets = [(False, self._connection.local.packet(16))]
         return self._blocks(at, packets, lost, words)
 
     def data(self, at: int, side: Side, data: bytes, lost: Lost | None) -> bytes:

@@ -183,6 +183,22 @@ def test_a_capture_amid_a_session_says_where_it_begins() -> None:
     assert conversation.packets[-1].comment == "the capture was stopped"
 
 
+@pytest.mark.parametrize(("role", "first"), [("listener", PEER), ("connector", LOCAL)])
+def test_the_first_packet_of_a_capture_amid_a_session_is_of_who_connected(role, first) -> None:
+    (packet,) = parsed(track(role=role).amid(AT, 5 * 2**32, 6 * 2**32, None)).packets
+    assert packet.source == first[0]
+
+
+@pytest.mark.parametrize("size", [1, 5 * 2**32 - 7])
+def test_what_comes_after_gigabytes_follows_on(size) -> None:
+    writer = track()
+    data = writer.amid(AT, size, 2 * size, None)
+    data += writer.data(AT, "in", bytes(100_000), None)
+    data += writer.close(AT, "in", "peer-closed", None)
+    assert parsed(data).packets[0].seq == (track()._connection.peer.seq + 1 + size) % 2**32
+    assert one(data).sent[PEER] == bytes(100_000)
+
+
 def test_sessions_between_the_same_ends_begin_elsewhere() -> None:
     begins = {parsed(track(number=n).begin(AT, None)).packets[0].seq for n in range(500)}
     assert len(begins) == 500

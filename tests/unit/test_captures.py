@@ -516,5 +516,5 @@ def test_a_unix_socket_has_placeholders(house: House) -> None:
     house.say(session, b"1")
     house.captures.finish()
     packets = read((house.path / "unix.pcapng").read_bytes()).packets
-    assert (packets[0].source, packets[0].target) == ("192.0.2.2", "192.0.2.1")
+    assert (packets[0].source, packets[0].target) == ("192.0.2.1", "192.0.2.2")
     assert "UNIX socket" in packets[0].comment
