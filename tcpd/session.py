@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -73,6 +73,8 @@ class Origin:
     """What they come to."""
     waiting: list[Callable[[], object]] = field(default_factory=list)
     """What is called, once, when none is open any more."""
+    numbers: Iterator[int] = _numbers
+    """Where the sessions' numbers come from; those of all that is served, from the same."""
 
     def once_empty(self, call: Callable[[], object]) -> None:
         """Call something once no session is open: at once, or after the last has ended."""
@@ -118,7 +120,7 @@ class Session:
     def __init__(self, origin: Origin, transport: SessionTransport) -> None:
         self.origin = origin
         self.transport = transport
-        self.number = next(_numbers)
+        self.number = next(origin.numbers)
         self.opened = origin.clock.seconds()
         self.ended = 0.0
         self.close_reason = ""

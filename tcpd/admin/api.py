@@ -101,12 +101,12 @@ class Api:
             pattern = EventPattern.parse(call.query.get("event", "*"))
         except ValueError as error:
             raise Problem(400, f"event: {error}") from None
-        return EventFeed(Events(self._house.bus, pattern, call.query.get("listener", "")))
+        return EventFeed(Events(self._house, pattern, call.query.get("listener", "")))
 
     async def _stream(self, call: Call) -> PageFeed:
         query = _asked(call, SHOWN, MOST_SHOWN)
         await self._views.sessions(**{**query, "limit": 0})  # says what is wrong with it
-        events = Events(self._house.bus, EventPattern("*"), most=SNAPSHOT_EVENTS)
+        events = Events(self._house, EventPattern("*"), most=SNAPSHOT_EVENTS)
         return PageFeed(self._views, events, query)
 
     async def _handlers(self, call: Call) -> Answer:

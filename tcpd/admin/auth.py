@@ -61,6 +61,11 @@ class Peer:
     secure: bool = False
     """Whether it speaks TLS."""
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether the kernel says that it is root or our own user."""
+        return self.way == "unix" and self.user in (0, os.geteuid())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
@@ -122,7 +127,7 @@ def rights_of(peer: Peer, rules: Rules, authorization: str | None) -> Right:
     if authorization is not None:
         return _right_of_bearer(rules, authorization)
     if peer.way == "unix":
-        return Right.CHANGE if peer.user in (0, os.geteuid()) else Right.READ
+        return Right.CHANGE if peer.is_ours else Right.READ
     if peer.way == "local" and not rules.open_to_others:
         return Right.READ
     return Right.NOTHING

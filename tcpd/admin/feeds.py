@@ -1,42 +1,43 @@
 """What fills streams: events as they happen, the bytes of a session, snapshots for the page.
 
 Rules:
-- Between two fills a feed keeps a bounded amount. What comes beyond it is dropped, counted, and
-  told with what comes next; nobody who reads slowly costs more than that.
+- For a reader who takes nothing a feed keeps a bounded amount. What comes beyond it is dropped and
+  counted, and the count stands where it would have been; nobody who reads slowly costs more.
 - An event is subscribed to while somebody reads it, and a session tapped, and no longer.
 """
 
 from __future__ import annotations
 
 import base64
-import itertools
-import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from tcpd.admin.stream import Stream
+from tcpd.admin.house import House
+from tcpd.admin.stream import KEEP_ALIVE, Stream
 from tcpd.admin.views import View, Views
 from tcpd.event_names import EventPattern, handler_event_name
-from tcpd.events import Bus, Event, HandlerEvent, SessionEvent, event_classes
-from tcpd.session import RUN, Session
-from tcpd.sinks.record import Record, Source
+from tcpd.events import Event, HandlerEvent, SessionEvent, event_classes
+from tcpd.session import Session
+from tcpd.sinks.record import Record
 from tcpd.taps import add_tap
 
-# Seconds between two fills. It is what a person takes for at once, and costs next to nothing.
-SOON = 0.1
-# Events that are kept from one fill to the next, and what they may take in bytes.
+# Seconds between two looks at what nobody tells of: that a session has ended.
+LOOK = 0.1
+# Events that are kept for a reader who takes none, and what they may take in bytes.
 EVENTS = 1000
 EVENTS_SIZE = 4 * 2**20
-# Bytes of a session that are kept from one fill to the next: 2.5 MB a second is more than anybody
-# can read, and what it takes to encode them holds the loop for a millisecond.
-TAPPED = 256 * 1024
+# Bytes of a session that are kept likewise.
+TAPPED = 2**20
 # Pieces of them: a session that moves them byte by byte shall not fill the memory with objects.
-PIECES = 2000
+PIECES = 5000
+# Bytes of one piece that is sent, for none shall be much more than what a connection takes at once.
+PIECE = 64 * 1024
 # Seconds between two snapshots for the page, and events in one.
 SNAPSHOT = 1.0
 SNAPSHOT_EVENTS = 100
@@ -46,30 +47,36 @@ class Events:
     """Gathers the events that somebody wants.
 
     Args:
-        bus: where they pass.
+        house: where they pass, and become records: the same that sinks get.
         pattern: which, by name.
         listener: those about this listener or connector only; empty for all.
         most: how many are kept until they are taken.
+
+    Attributes:
+        wake: called when there is something to take.
     """
 
     def __init__(
-        self, bus: Bus, pattern: EventPattern, listener: str = "", most: int = EVENTS
+        self, house: House, pattern: EventPattern, listener: str = "", most: int = EVENTS
     ) -> None:
+        self.wake: Callable[[], None] | None = None
         self._pattern = pattern
         self._listener = listener
         self._most = most
-        self._numbers = itertools.count(1)
-        self._source = Source(host=socket.gethostname(), run=RUN)
-        self._kept: deque[Record] = deque()
+        self._record_of = house.sinks.record_of
+        # A number stands for so many that are missing.
+        self._kept: deque[Record | int] = deque()
         self._size = 0
-        self.lost = 0
         self._unsubscribe = [
-            bus.subscribe(kind, self._note)
+            house.bus.subscribe(kind, self._note)
             for kind in event_classes()
             if kind is not HandlerEvent and pattern.matches(kind.event_name)
         ]
         if not pattern.is_only_ours:
-            self._unsubscribe.append(bus.subscribe(HandlerEvent, self._note_handlers_own))
+            self._unsubscribe.append(house.bus.subscribe(HandlerEvent, self._note_handlers_own))
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def stop(self) -> None:
         """Gather no more."""
@@ -77,18 +84,26 @@ class Events:
             unsubscribe()
         self._kept.clear()
 
-    def take(self) -> Record | None:
-        """Return the oldest that is kept, which is then kept no more; None if there is none."""
+    def take(self) -> Record | int | None:
+        """Return the oldest that is kept, which is then kept no more.
+
+        Returns:
+            The record of an event; or how many are missing here; None if there is nothing.
+        """
         if not self._kept:
             return None
         record = self._kept.popleft()
-        self._size -= record.size
+        if isinstance(record, Record):
+            self._size -= record.size
         return record
 
-    def take_lost(self) -> int:
-        """Return how many were dropped since this was asked last."""
-        lost, self.lost = self.lost, 0
-        return lost
+    def send_to(self, stream: Stream, name: str = "") -> None:
+        """Send what is kept, as long as the reader takes it, as events of this name."""
+        while stream.ready and (record := self.take()) is not None:
+            if isinstance(record, Record):
+                stream.send_encoded(record.line.encode("ascii"), name)
+            else:
+                stream.send({"lost": record}, "lost")
 
     def _note_handlers_own(self, event: HandlerEvent) -> None:
         if self._pattern.matches(handler_event_name(event.name)):
@@ -97,12 +112,17 @@ class Events:
     def _note(self, event: Event) -> None:
         if self._listener and _place_of(event) != self._listener:
             return
-        if len(self._kept) >= self._most or self._size >= EVENTS_SIZE:
-            self.lost += 1
-            return
-        record = Record(event, time.time_ns(), next(self._numbers), self._source)
-        self._kept.append(record)
-        self._size += record.size
+        kept = self._kept
+        if len(kept) < self._most and self._size < EVENTS_SIZE:
+            record = self._record_of(event)
+            kept.append(record)
+            self._size += record.size
+        elif kept and isinstance(kept[-1], int):
+            kept[-1] += 1
+        else:
+            kept.append(1)
+        if self.wake is not None:
+            self.wake()
 
 
 def _place_of(event: Event) -> str:
@@ -119,17 +139,23 @@ class EventFeed:
         events: gathers them.
     """
 
-    every = SOON
+    every = KEEP_ALIVE
 
     def __init__(self, events: Events) -> None:
         self._events = events
 
+    @property
+    def has_more(self) -> bool:
+        """Whether there is more to say."""
+        return bool(self._events)
+
+    def begin(self, wake: Callable[[], None]) -> None:
+        """Say it as soon as something happens."""
+        self._events.wake = wake
+
     def fill(self, stream: Stream) -> None:
         """Send what has happened."""
-        while stream.ready and (record := self._events.take()) is not None:
-            stream.send_encoded(record.line.encode("ascii"))
-        if stream.ready and (lost := self._events.take_lost()):
-            stream.send({"lost": lost}, "lost")
+        self._events.send_to(stream)
 
     def stop(self) -> None:
         """Let go."""
@@ -143,13 +169,15 @@ class TapFeed:
         session: whose; its transport can be tapped.
     """
 
-    every = SOON
+    every = LOOK
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._pieces: deque[tuple[str, float, bytes]] = deque()
+        # The direction, the time, the bytes, and how many are missing before them.
+        self._pieces: deque[tuple[str, float, bytes, int]] = deque()
         self._size = 0
         self._lost = 0
+        self._wake: Callable[[], None] | None = None
         self._remove = add_tap(session.transport, self._heed)
 
     @property
@@ -157,29 +185,40 @@ class TapFeed:
         """Whether this session can be tapped."""
         return self._remove is not None
 
+    @property
+    def has_more(self) -> bool:
+        """Whether there is more to say."""
+        return bool(self._pieces or self._lost)
+
+    def begin(self, wake: Callable[[], None]) -> None:
+        """Say it as soon as something passes."""
+        self._wake = wake
+
     def _heed(self, direction: str, data: bytes) -> None:
-        room = TAPPED - self._size
-        if room <= 0 or len(self._pieces) >= PIECES:
-            self._lost += len(data)
-            return
-        self._lost += max(0, len(data) - room)
-        piece = data[:room]
-        self._pieces.append((direction, time.time(), piece))
-        self._size += len(piece)
+        now = time.time()
+        for at in range(0, len(data), PIECE):
+            room = TAPPED - self._size
+            if room <= 0 or len(self._pieces) >= PIECES:
+                self._lost += len(data) - at
+                break
+            piece = data[at : at + min(PIECE, room)]
+            self._pieces.append((direction, now, piece, self._lost))
+            self._size += len(piece)
+            self._lost = min(PIECE, len(data) - at) - len(piece)
+        if self._wake is not None:
+            self._wake()
 
     def fill(self, stream: Stream) -> None:
         """Send what has passed, and the end if that is it."""
         while self._pieces and stream.ready:
-            direction, at, data = self._pieces.popleft()
+            direction, at, data, lost = self._pieces.popleft()
             self._size -= len(data)
-            text = base64.b64encode(data).decode("ascii")
-            stream.send({"direction": direction, "time": at, "data": text, "lost": 0})
+            _send_piece(stream, direction, at, data, lost)
         if self._pieces or not stream.ready:
             return
         if self._lost:
-            # It is missing behind what came before; where exactly nobody could say.
             lost, self._lost = self._lost, 0
-            stream.send({"direction": "", "time": time.time(), "data": "", "lost": lost})
+            _send_piece(stream, "", time.time(), b"", lost)
         if self._session.close_reason:
             stream.close(self._session.close_reason)
 
@@ -188,6 +227,12 @@ class TapFeed:
         if self._remove is not None:
             self._remove()
         self._pieces.clear()
+
+
+def _send_piece(stream: Stream, direction: str, at: float, data: bytes, lost: int) -> None:
+    # As JSON, by hand: to have these texts looked through takes longer than all the rest.
+    head = b'{"direction":"%s","time":%r,"data":"' % (direction.encode("ascii"), at)
+    stream.send_encoded(b'%s%s","lost":%d}' % (head, base64.b64encode(data), lost))
 
 
 class PageFeed:
@@ -209,6 +254,14 @@ class PageFeed:
         self._looking: Deferred[View] | None = None
         self._begun = False
 
+    @property
+    def has_more(self) -> bool:
+        """Whether there is more to say before the next snapshot: never."""
+        return False
+
+    def begin(self, wake: Callable[[], None]) -> None:
+        """Begin; whatever happens waits for the next snapshot."""
+
     def fill(self, stream: Stream) -> None:
         """Begin to look, unless it is still being looked; it is sent when all has been seen."""
         if self._looking is not None:
@@ -228,11 +281,7 @@ class PageFeed:
         if not stream.ready:
             return
         stream.send(view, "snapshot")
-        # The latest matter: what nobody could read goes by.
-        while stream.ready and (record := self._events.take()) is not None:
-            stream.send_encoded(record.line.encode("ascii"), "event")
-        if stream.ready and (lost := self._events.take_lost()):
-            stream.send({"lost": lost}, "lost")
+        self._events.send_to(stream, "event")
 
     def _failed(self, failure: Failure, stream: Stream) -> None:
         self._looking = None

@@ -3,12 +3,12 @@
 Rules:
 - Nothing that goes wrong shows a client more than that: no traceback, no path, no version.
 - A body is bounded before it is read. What comes in too large isn't kept.
+- Whatever is done for a request is done when it is the admin side's turn, however many there are.
 - No line is logged for a request. What somebody changes is logged by who does it, with who asked.
 """
 
 # Most of the methods of Twisted that are called here have no annotations; its names
 # and signatures are kept.
-# ruff: noqa: N815
 # mypy: disable-error-code="no-untyped-call"
 
 from __future__ import annotations
@@ -17,18 +17,16 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
-from zope.interface import implementer
 
 from tcpd.admin.answers import HEADERS, Answer, Problem
-from tcpd.admin.auth import Peer, check_site, peer_of, require
+from tcpd.admin.auth import Right, Rules, check_site, require, rights_of
 from tcpd.admin.calls import MOST_BODY, Call, Given, Route, read_body, read_query
 from tcpd.admin.controls import NotNowError, UnknownError
 from tcpd.admin.stream import Stream
+from tcpd.admin.turns import soon
 from tcpd.admin.views import SortError
 from tcpd.capture.captures import CaptureError
 from tcpd.escape import escape_bytes
@@ -36,8 +34,8 @@ from tcpd.escape import escape_bytes
 if TYPE_CHECKING:
     from tcpd.admin.site import Site
 
-# Bytes of a body that nobody wants until the connection is cut.
-MOST_UNWANTED = 16 * MOST_BODY
+# Chunks that a body may come in: to take 64 KiB apart byte by byte would hold the loop.
+MOST_PIECES = 1000
 # Those that say what went wrong when somebody asks for something; the status of each.
 _STATUS: dict[type[Exception], int] = {
     UnknownError: 404,
@@ -59,7 +57,9 @@ class Request(http.Request):
     content: Any
     stream: Stream | None = None
     _size = 0
+    _pieces = 0
     _answered = False
+    _route: Route | None = None
 
     def __init__(self, channel: Any, queued: object = False) -> None:
         # A body is JSON and never a form, whatever its header says.
@@ -69,26 +69,42 @@ class Request(http.Request):
         """Make room for the body, or refuse it if it says that it is too large."""
         self.content = BytesIO()
         if length is not None and length > MOST_BODY:
-            self._refuse_body()
+            self._refuse_body(length)
 
     def handleContentChunk(self, data: bytes) -> None:
         """Keep a part of the body."""
         self._size += len(data)
-        if self._size <= MOST_BODY:
+        self._pieces += 1
+        if self._size <= MOST_BODY and self._pieces <= MOST_PIECES:
             self.content.write(data)
-        elif self._size > MOST_UNWANTED:
-            self.channel.transport.abortConnection()
+            return
+        if not self._answered:
+            self._refuse_body(None)
+        # What is left of the chunks that have come with this one isn't looked at.
+        raise http._MalformedChunkedDataError
 
-    def _refuse_body(self) -> None:
-        """Answer before the body has come, and end the connection, as nobody reads it."""
+    def _refuse_body(self, length: int | None) -> None:
+        """Answer before the body has come, and end the connection when it has, or won't."""
         channel = self.channel
         self.method, self.clientproto = channel._command, channel._version
         self.requestHeaders.removeHeader(b"Expect")
-        channel.persistent = False
-        self._answer(_too_large().answer)
+        self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        self.content = BytesIO()
+        channel.refuse_rest(length)
+        most = f"the body is larger than {MOST_BODY} bytes"
+        if length is None and self._size <= MOST_BODY:
+            most = f"the body comes in more than {MOST_PIECES} pieces"
+        self._answer(Problem(413, most).answer)
 
     def process(self) -> None:
-        """Answer."""
+        """Answer, when it is our turn."""
+        # Whatever others ask for, probes have their answer, and root isn't kept from acting.
+        first = self.channel.peer.is_ours or self.path in (b"/healthz", b"/readyz")
+        soon(self.channel.factory.reactor, self._begin, first=first)
+
+    def _begin(self) -> None:
+        if self._disconnected:
+            return
         site: Site = self.channel.factory
         try:
             route, call = self._understood(site)
@@ -115,29 +131,53 @@ class Request(http.Request):
         Raises:
             Problem: it can't be understood, or may not be done.
         """
-        if self._size > MOST_BODY:
-            raise _too_large()
         method = self.method.decode("ascii", "replace")
         route, words = site.routes.find(method, self.path.decode("utf-8", "replace"))
-        peer: Peer = self.channel.peer
-        if route.right is not None:
-            check_site(
-                peer,
-                site.rules,
-                host=self._header("Host"),
-                origin=self._header("Origin"),
-                fetched_from=self._header("Sec-Fetch-Site"),
-                fetch_mode=self._header("Sec-Fetch-Mode"),
-            )
-            if route.right:
-                require(route.right, peer, site.rules, self._header("Authorization"))
+        self._route = route
+        self._check(site.rules)
         body = {}
         query = {}
         if route.method == "POST":
             body = read_body(self.content.read(), self._header("Content-Type"), route.keys)
         elif route.right is not None:
             query = read_query(self.args or {}, route.keys)
-        return route, Call(peer=peer, words=words, query=query, body=body)
+        return route, Call(peer=self.channel.peer, words=words, query=query, body=body)
+
+    def _check(self, rules: Rules) -> None:
+        """Let it be done, or not.
+
+        Raises:
+            Problem: it may not be.
+        """
+        route, peer = self._route, self.channel.peer
+        if route is None or route.right is None:
+            return
+        check_site(
+            peer,
+            rules,
+            host=self._header("Host"),
+            origin=self._header("Origin"),
+            fetched_from=self._header("Sec-Fetch-Site"),
+            fetch_mode=self._header("Sec-Fetch-Mode"),
+        )
+        if route.right:
+            require(route.right, peer, rules, self._header("Authorization"))
+
+    def right(self, rules: Rules) -> Right:
+        """Return what who asks may do.
+
+        Raises:
+            Problem: nothing, with the token that it shows.
+        """
+        return rights_of(self.channel.peer, rules, self._header("Authorization"))
+
+    def why_not(self, rules: Rules) -> str:
+        """Return why it may not be asked for by these rules; empty if it may."""
+        try:
+            self._check(rules)
+        except Problem as problem:
+            return problem.problem
+        return ""
 
     def _header(self, name: str) -> str | None:
         values = self.requestHeaders.getRawHeaders(name)
@@ -150,12 +190,11 @@ class Request(http.Request):
     def _give(self, site: Site, given: Given) -> None:
         if isinstance(given, Answer):
             self._answer(given)
-        elif self.method == b"HEAD":
+        elif self.method == b"HEAD" or self._disconnected or self.channel.finished:
             given.stop()
             self._answer(Answer(body=b"", kind="text/event-stream"))
-        elif not site.stream(self, given):
-            given.stop()
-            self._answer(Problem(503, "too many read streams of events already").answer)
+        else:
+            site.stream(self, given)
 
     def _answer(self, answer: Answer) -> None:
         if self._disconnected or self._answered:
@@ -193,64 +232,3 @@ class Request(http.Request):
 
 async def _done(route: Route, call: Call) -> Given:
     return await route.do(call)
-
-
-def _too_large() -> Problem:
-    return Problem(413, f"the body is larger than {MOST_BODY} bytes")
-
-
-@implementer(IHalfCloseableProtocol)
-class Channel(http.HTTPChannel):
-    """A connection to the admin side.
-
-    Attributes:
-        peer: who is at its other end.
-    """
-
-    requestFactory: Any = Request
-    maxHeaders = 100
-    # The deadlines of the listener see to connections that do nothing.
-    timeOut = None
-    transport: Any
-    factory: Site
-    peer: Peer
-    requests: list[Request]
-    _finished = False
-
-    def connectionMade(self) -> None:
-        """See who it is."""
-        self.peer = peer_of(self.transport)
-        self.factory.channels.add(self)
-        super().connectionMade()
-
-    def readConnectionLost(self) -> None:
-        """The client sends no more: it gets what it asked for, but of a stream it has enough."""
-        self._finished = True
-        if not self.requests:
-            self.loseConnection()
-        elif (stream := self.requests[0].stream) is not None:
-            stream.close()
-
-    def writeConnectionLost(self) -> None:
-        """We send no more."""
-
-    def requestDone(self, request: Request) -> None:
-        """Go on with the next request, if there is one."""
-        super().requestDone(request)
-        if self._finished and not self.requests:
-            self.loseConnection()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Let go of all that it asked for."""
-        self.factory.channels.discard(self)
-        super().connectionLost(reason)
-
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        # The bytes were no HTTP at all: there is no request that could be answered.
-        answer = Problem(400, "this isn't a request that can be understood").answer
-        head = [b"HTTP/1.1 400 Bad Request", b"Connection: close"]
-        head += [b"%s: %s" % pair for pair in HEADERS.items()]
-        head.append(b"Content-Type: %s" % answer.kind.encode("ascii"))
-        head.append(b"Content-Length: %d" % len(answer.body))
-        self.transport.write(b"\r\n".join(head) + b"\r\n\r\n" + answer.body)
-        self.loseConnection()

@@ -2,7 +2,9 @@
 
 Rules:
 - It is served by an ordinary listener, with limits and deadlines of its own. Its sessions are in no
-  list, no metric, no event and no access log.
+  list, no metric, no event and no access log, and take no numbers from those that are.
+- What has no end of its own ends when who asked for it could no longer: with another token, or
+  where its address is gone.
 - It lasts longer than the sessions that it shows: while they drain, it says so.
 - It costs nothing unless it is configured; then little, unless somebody looks.
 """
@@ -12,24 +14,26 @@ Rules:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 from twisted.web import http
 
+from tcpd.admin.answers import Problem
 from tcpd.admin.api import Api
-from tcpd.admin.auth import Rules
+from tcpd.admin.auth import Right, Rules
 from tcpd.admin.calls import Routes
+from tcpd.admin.channel import Channel
 from tcpd.admin.controls import Controls
+from tcpd.admin.crowd import MOST, Crowd
 from tcpd.admin.house import House
 from tcpd.admin.page_files import page_routes
-from tcpd.admin.requests import Channel
+from tcpd.admin.requests import Request
 from tcpd.admin.stream import Feed, Stream
 from tcpd.admin.views import View, Views
 from tcpd.admission.deadlines import Deadlines
-from tcpd.admission.gate import Gate
-from tcpd.admission.rules import Limits
 from tcpd.config.admin import open_to_others
 from tcpd.config.schema import ADMIN, AdminConfig
 from tcpd.events import Bus
@@ -38,12 +42,10 @@ from tcpd.serving import Serving
 from tcpd.session import Origin, Session
 from tcpd.units import Seconds
 
-# Connections: each page has two or three. It may be used behind a proxy of its own, so they aren't
-# counted by address.
-LIMITS = Limits(sessions=128, per_address="off")
 # Streams say something every 15 seconds; whoever is silent for longer than this isn't one.
 DEADLINES = Deadlines(idle=Seconds(120.0), write_stall=Seconds(30.0), lifetime="off")
-# Streams that may be read at once.
+# Streams that may be read at once by those who may only look, and as many by those who may change
+# something. It is less than the connections of an address, lest streams take all of them.
 MOST_STREAMS = 64
 
 
@@ -57,6 +59,7 @@ class Site(http.HTTPFactory):
         routes: all paths.
         rules: who may do what.
         channels: the connections.
+        crowd: how many connections there may be.
     """
 
     noisy = False
@@ -72,7 +75,9 @@ class Site(http.HTTPFactory):
         self.routes = Routes([*Api(house, self.views, self.controls).routes(), *page_routes()])
         self.rules = Rules()
         self.channels: set[Channel] = set()
-        self._streams: set[Stream] = set()
+        self.crowd = Crowd()
+        # Who asked for each, and what they might do then.
+        self._streams: dict[Stream, tuple[Request, Right]] = {}
 
     def startFactory(self) -> None:
         """Begin; there is no log of requests that would have to be opened."""
@@ -83,20 +88,71 @@ class Site(http.HTTPFactory):
     def log(self, request: Any) -> None:
         """Say nothing of a request."""
 
-    def stream(self, request: Any, feed: Feed) -> bool:
-        """Answer a request with a stream, if there aren't too many; gives whether it does."""
-        if len(self._streams) >= MOST_STREAMS:
-            return False
-        stream = Stream(request, self.reactor, feed, self._streams.discard)
-        self._streams.add(stream)
+    def stream(self, request: Request, feed: Feed) -> None:
+        """Answer a request with a stream.
+
+        Raises:
+            Problem: there are too many of its kind.
+        """
+        try:
+            right = Right.CHANGE if request.right(self.rules) >= Right.CHANGE else Right.READ
+            count = sum(each is right for _, each in self._streams.values())
+            if count >= MOST_STREAMS:
+                problem = f"too many event streams are open: {count} of {MOST_STREAMS}"
+                more = (
+                    ""
+                    if right is Right.CHANGE
+                    else ", or show the token, for which others are kept"
+                )
+                raise Problem(503, problem, f"close one{more}")
+        except Problem:
+            feed.stop()
+            raise
+        stream = Stream(request, self.reactor, feed, self._ended)
+        self._streams[stream] = (request, right)
         request.stream = stream
         stream.start()
-        return True
+
+    def _ended(self, stream: Stream) -> None:
+        self._streams.pop(stream, None)
 
     def close_streams(self, reason: str) -> None:
         """End all streams; `reason` is told to who reads them."""
         for stream in tuple(self._streams):
             stream.close(reason)
+
+    def follow(self, rules: Rules) -> None:
+        """Have these rules from now on, and end what they don't allow any more."""
+        self.rules = rules
+        for stream, (request, _) in tuple(self._streams.items()):
+            if why := request.why_not(rules):
+                stream.close(f"the configuration has changed: {why}")
+        for channel in tuple(self.channels):
+            if channel.is_cut_off:
+                for request in channel.requests:
+                    if request.stream is not None:
+                        request.stream.close("the configuration has changed: this address is gone")
+                channel.end()
+
+
+class AdminServing(Serving):
+    """Makes sessions of the connections.
+
+    How many there may be is the crowd's matter. Those that are in a handshake aren't known there.
+    """
+
+    def arriving(self, transport: Any) -> None:
+        """Note a connection that has a handshake to do; of too many, the oldest go."""
+        super().arriving(transport)
+        rivals = [each for each in self.arrivals if each.server is transport.server]
+        rivals.sort(key=_since, reverse=True)
+        for each in rivals[MOST:]:
+            each.abort_because("sessions")
+
+
+def _since(transport: Any) -> float:
+    since: float = transport.stage_since
+    return since
 
 
 def _capture_of(house: House) -> Callable[[Session | Listener], View | None]:
@@ -120,6 +176,7 @@ class Admin:
         self._site = Site(house)
         self._reactor = house.reactor
         self._bus = Bus()  # of its own, where nobody listens
+        self._numbers = itertools.count(1)
 
     def make_listener(self, config: AdminConfig) -> Listener:
         """Return a listener as it is configured, not open.
@@ -128,22 +185,25 @@ class Admin:
             TcpdError: something that the configuration names can't be used.
         """
         origin = Origin(
-            name=ADMIN, handler=ADMIN, role="listener", bus=self._bus, clock=self._reactor
+            name=ADMIN,
+            handler=ADMIN,
+            role="listener",
+            bus=self._bus,
+            clock=self._reactor,
+            numbers=self._numbers,
         )
-        gate = Gate(self._reactor, None, LIMITS)
-        serving = Serving(origin, self._site, DEADLINES, gate)
+        serving = AdminServing(origin, self._site, DEADLINES)
         return Listener(self._reactor, config.listen, serving)
 
     def configured(self, config: AdminConfig | None) -> None:
-        """Take note of the configuration that holds from now on."""
+        """Take note of the configuration that holds from now on, its addresses being open."""
         if config is not None:
-            self._site.rules = Rules(
-                token=config.token, hosts=config.hosts, open_to_others=open_to_others(config)
-            )
+            others = open_to_others(config)
+            self._site.follow(Rules(token=config.token, hosts=config.hosts, open_to_others=others))
 
     def stop(self) -> None:
         """End what would otherwise have no end: streams, and connections that wait for more."""
         self._site.close_streams("tcpd stops")
         self._site.views.stop()
         for channel in tuple(self._site.channels):
-            channel.transport.loseConnection()
+            channel.end()

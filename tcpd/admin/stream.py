@@ -3,7 +3,9 @@
 Rules:
 - A reader who is slower than what happens is not waited for and not queued for: while the
   connection takes nothing more, nothing is made for it. What it misses is counted by whoever feeds
-  the stream, and told to it later.
+  the stream, and told to it in its place.
+- A reader who keeps up hears of what happens at once; as much as the connection takes at a time,
+  and when it is the admin side's turn.
 - A stream that has nothing to say says so from time to time, so that a connection that has died is
   found out, and no deadline for idle ones ends it.
 """
@@ -18,6 +20,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from tcpd.admin.answers import HEADERS, encode
+from tcpd.admin.turns import soon
 
 # Seconds without a word until a comment is sent.
 KEEP_ALIVE = 15.0
@@ -29,10 +32,17 @@ class Feed(Protocol):
     """What fills a stream."""
 
     every: float
-    """Seconds between two calls of `fill`."""
+    """Seconds between two calls of `fill`, if nothing else asks for one."""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is more to say at once, when the reader takes it."""
+
+    def begin(self, wake: Callable[[], None], /) -> None:
+        """Begin; `wake` asks for a call of `fill`, and may be called often."""
 
     def fill(self, stream: Stream, /) -> None:
-        """Send what there is to say; called regularly while the reader keeps up."""
+        """Send what there is to say, while the stream is ready; called while it is."""
 
     def stop(self) -> None:
         """Let go of everything: the reader is gone. Called once."""
@@ -44,7 +54,7 @@ class Stream:
 
     Args:
         request: the request that it answers.
-        clock: the reactor's clock.
+        clock: the reactor.
         feed: what fills it.
         ended: called once when it is over.
     """
@@ -60,6 +70,7 @@ class Stream:
         self._ended = ended
         self._paused = False
         self._over = False
+        self._waits = False  # for its turn to be filled
         self._call: Any = None
         self._last = clock.seconds()
 
@@ -74,6 +85,7 @@ class Stream:
         request.notifyFinish().addErrback(lambda _: self._gone())
         request.registerProducer(self, True)
         request.write(b"retry: %d\n\n" % RETRY)
+        self._feed.begin(self._wake)
         self._tick()
 
     @property
@@ -115,6 +127,8 @@ class Stream:
     def resumeProducing(self) -> None:
         """The reader takes more."""
         self._paused = False
+        if self._feed.has_more:
+            self._wake()
 
     def stopProducing(self) -> None:
         """The connection is over."""
@@ -134,6 +148,15 @@ class Stream:
 
     def _tick(self) -> None:
         self._call = self._clock.callLater(self._feed.every, self._tick)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self.ready and not self._waits:
+            self._waits = True
+            soon(self._clock, self._fill)
+
+    def _fill(self) -> None:
+        self._waits = False
         if not self.ready:
             return
         try:

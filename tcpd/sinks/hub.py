@@ -53,6 +53,7 @@ class Sinks:
         self._bus = bus
         self._source = Source(host=socket.gethostname(), run=RUN)
         self._numbers = itertools.count(1)
+        self._latest: Record | None = None
         self._configs: Mapping[str, SinkConfig] = {}
         self._runners: dict[str, Runner] = {}
         self._ending: list[Runner] = []
@@ -157,6 +158,13 @@ class Sinks:
 
         return Runner(name, config, say_lost)
 
+    def record_of(self, event: Event) -> Record:
+        """Return the record of an event that is passing: the same for all who ask for it then."""
+        latest = self._latest
+        if latest is None or latest.event is not event:
+            latest = self._latest = self._record(event)
+        return latest
+
     def _record(self, event: Event) -> Record:
         return Record(event, time.time_ns(), next(self._numbers), self._source)
 
@@ -172,7 +180,7 @@ class Sinks:
         def take(event: Any, name: str, place: str) -> None:
             offers = who_wants(name, place)
             if offers:
-                record = self._record(event)
+                record = self.record_of(event)
                 for offer in offers:
                     offer(record)
 

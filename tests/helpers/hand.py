@@ -1,7 +1,6 @@
 """Coroutines under a reactor that a test turns by hand."""
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 
 from tcpd.admin import turns
 
@@ -12,7 +11,7 @@ A_TURN = 0.001
 def take_turns_at_everything(monkeypatch):
     """Have long work give the loop to others after each lot, for `A_TURN` seconds."""
     monkeypatch.setattr(turns, "TURN", -1)
-    monkeypatch.setattr(turns, "deferLater", lambda reactor, _: deferLater(reactor, A_TURN))
+    monkeypatch.setattr(turns, "soon", lambda reactor, call: reactor.callLater(A_TURN, call))
 
 
 def done(reactor, coroutine, turns=1000):

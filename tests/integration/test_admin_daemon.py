@@ -10,7 +10,7 @@ import socket
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -62,7 +62,9 @@ def ask(sock: socket.socket, data: bytes) -> http.Reply:
         sock.sendall(data)
         said = b""
         while True:
-            said += sock.recv(65536)
+            more = sock.recv(65536)
+            assert more, "it ended without an answer"
+            said += more
             try:
                 return http.parse(said)[0]
             except ValueError:
@@ -161,6 +163,85 @@ def test_what_a_session_says_is_seen_live(place: Path) -> None:
         view = ask(unix(place), http.request("GET", f"/api/sessions/{session['id']}")).json
         assert view["tcp"]["state"] == "established"
         assert json.dumps(view).isascii()
+
+
+def crowd(connect: Callable[[], socket.socket]) -> list[socket.socket]:
+    """Return more connections than there may be; what is refused counts, too."""
+    clients = []
+    for number in range(300):
+        with suppress(OSError):
+            clients.append(connect())
+            clients[-1].sendall(b"" if number % 2 else b"GET /healthz HTTP/1.1\r\n")
+    return clients
+
+
+def test_who_fills_the_tcp_address_keeps_nobody_out(place: Path) -> None:
+    with administered(place) as daemon:
+        with unix(place) as quiet:
+            clients = crowd(lambda: tcp(daemon))
+            assert ask(tcp(daemon), http.request("GET", "/healthz")).status == 200
+            assert ask(unix(place), RELOAD).status == 200
+            assert ask(quiet, RELOAD).status == 200
+        for each in clients:
+            each.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_at_the_unix_socket_keeps_root_from_nothing(place: Path) -> None:
+    with administered(place):
+        with unix(place) as quiet:
+            os.seteuid(NOBODY)
+            try:
+                clients = crowd(lambda: unix(place))
+            finally:
+                os.seteuid(0)
+            assert ask(unix(place), RELOAD).status == 200
+            assert ask(quiet, RELOAD).status == 200
+        for each in clients:
+            each.close()
+
+
+@pytest.mark.parametrize("way", ["tcp", "unix"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_who_sends_all_of_a_large_body_first_gets_the_answer(
+    place: Path, way: str, *, chunked: bool
+) -> None:
+    size = 400_000
+    headers = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(size)}
+    with administered(place) as daemon, tcp(daemon) if way == "tcp" else unix(place) as client:
+        client.sendall(http.request("POST", "/api/reload", headers=headers))
+        part = b"1f40\r\n" + b"x" * 8000 + b"\r\n" if chunked else b"x" * 8000
+        for _ in range(size // 8000):
+            client.sendall(part)
+            time.sleep(0.001)
+        if chunked:
+            client.sendall(b"0\r\n\r\n")
+            client.shutdown(socket.SHUT_WR)
+        said = b""
+        while data := client.recv(65536):
+            said += data
+        reply, rest = http.parse(said)
+        assert (reply.status, rest) == (413, b"")
+        assert "error" in reply.json
+
+
+def test_an_event_is_the_same_in_a_sink_and_a_stream(place: Path) -> None:
+    sink = '[sinks.all]\nkind = "jsonl"\noptions = { path = "events.jsonl" }'
+    with administered(place, more=sink) as daemon:
+        with daemon.connect("echo") as first:
+            first.sendall(b"x")
+            first.recv(1)
+        with unix(place) as reader:
+            reader.sendall(http.request("GET", "/api/events?event=session.opened"))
+            assert b"retry" in reader.recv(65536)
+            with daemon.connect("echo"):
+                said = b""
+                while b"data: " not in said:
+                    said += reader.recv(65536) or pytest.fail("it ended")
+        ((_, event),) = http.events(said.partition(b"\r\n")[2])
+        daemon.stop()
+    written = [json.loads(each) for each in (place / "events.jsonl").read_text().splitlines()]
+    assert event in written
 
 
 def test_at_every_address_nobody_looks_without_the_token(place: Path) -> None:

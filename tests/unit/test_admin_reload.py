@@ -3,7 +3,8 @@
 import socket
 
 import pytest
-from helpers.admin_house import LISTENER, AdminHouse
+from helpers import admin_http as http
+from helpers.admin_house import BEARER, LISTENER, TOKEN, AdminHouse
 from helpers.reload_house import free_port
 
 
@@ -42,6 +43,63 @@ def test_a_reload_keeps_the_address_and_takes_a_new_token(house, tmp_path):
     assert house.change("/api/reload").status == 401
     assert house.change("/api/reload", token="another-token-altogether").status == 200
     assert "configuration.reloaded" in str(house.told(reader))
+
+
+def test_a_new_token_ends_the_streams_that_the_old_one_opened(house, tmp_path):
+    client = house.connect(house.ports("echo")[0].getHost().port)
+    tap = house.stream(f"/api/sessions/{house.session.id}/tap", **BEARER)
+    anonymous = house.stream("/api/events")
+    house.reload()
+    house.reload(house.configuration(more='hosts = ["status.example"]'))
+    assert [name for name, _ in house.told(tap)] == []
+    assert house.session.transport.tap is not None
+    (tmp_path / "token").write_text("another-token-altogether")
+    house.reload()
+    ((name, data),) = house.told(tap)
+    assert name == "end"
+    assert data["reason"] == "the configuration has changed: the token is wrong"
+    assert house.session.transport.tap is None
+    assert "end" not in [name for name, _ in house.told(anonymous)]
+    assert house.talk(client, b"hi") == b"hi"
+
+
+def test_what_needs_the_token_from_now_on_ends_without_it(house):
+    anonymous = house.stream("/api/events")
+    house.reload(house.configuration().replace(":interface=127.0.0.1", "", 1))
+    assert "end" in [name for name, _ in house.told(anonymous)]
+
+
+def test_an_address_that_goes_takes_its_connections_with_it(house):
+    first, second = free_port(), free_port()
+
+    def at(*ports):
+        listen = ", ".join(f'"tcp:{port}:interface=127.0.0.1"' for port in ports)
+        return f'[admin]\nlisten = [{listen}]\ntoken_file = "token"\n' + LISTENER
+
+    house.reload(at(first, second))
+    idle, stays = house.dial(first), house.dial(second)
+    for client in (idle, stays):
+        assert house.exchange(client, http.request("GET", "/healthz")).status == 200
+    streams = [house.dial(port) for port in (first, second)]
+    for client in streams:
+        client.sendall(http.request("GET", "/api/events"))
+    house.wait(0.2)
+    house.reload(at(second))
+    house.reactor.turn(3)
+    assert b"this address is gone" in house.hear_all(streams[0])
+    assert streams[0].recv(1) == idle.recv(1) == b""
+    assert b"event: end" not in house.hear_all(streams[1])
+    assert house.exchange(stays, http.request("GET", "/healthz")).status == 200
+
+
+def test_a_reload_that_takes_its_address_away_is_answered(house):
+    port = house.admin_port
+    house.path.write_text(house.configuration(free_port()))
+    client = house.dial(port)
+    reply = house.exchange(client, http.post("/api/reload", token=TOKEN))
+    assert reply.json["changes"] == ["admin: listen changed"]
+    house.reactor.turn(3)
+    assert client.recv(1) == b""
 
 
 def test_a_reload_moves_it_and_takes_it_away_and_brings_it_back(house):

@@ -1,6 +1,7 @@
 """Streams of the admin side: events, taps, snapshots; and readers who don't keep up."""
 
 import base64
+import json
 
 import pytest
 from helpers import admin_http as http
@@ -129,25 +130,185 @@ def test_a_reader_who_doesnt_read_costs_a_bounded_amount_and_is_told(house, monk
     assert shown + lost == session.bytes_in + session.bytes_out == 2 * sent
 
 
-def test_events_that_come_too_fast_are_counted(house, monkeypatch):
-    monkeypatch.setattr(feeds, "EVENTS", 3)
-    events = feeds.Events(house.daemon.bus, feeds.EventPattern("*"), most=3)
+def echoed(house, client, data):
+    """Have a session echo something, without any time passing."""
+    client.sendall(data)
+    house.reactor.turn(3)
+    house.hear_all(client)
+
+
+def test_what_passes_is_told_at_once(house):
+    client = house.connect(house.ports("echo")[0].getHost().port)
+    tap = house.stream(f"/api/sessions/{house.session.id}/tap", **BEARER)
+    reader = house.stream("/api/events?event=session.*")
+    house.hear_all(tap)
+    house.hear_all(reader)
+    echoed(house, client, b"now")
+    assert base64.b64encode(b"now") in house.hear_all(tap)
+    client.close()
+    house.reactor.turn(3)
+    assert b"session.closed" in house.hear_all(reader)
+
+
+def test_a_stream_goes_on_as_soon_as_its_reader_has_read(house):
+    client = house.connect(house.ports("echo")[0].getHost().port)
+    reader = house.stream(f"/api/sessions/{house.session.id}/tap", **BEARER)
+    sent = 0
+    for _ in range(8):  # more than a connection takes at once, less than is kept
+        echoed(house, client, b"x" * 50_000)
+        sent += 50_000
+    said = house.hear_all(reader)
+    for _ in range(60):
+        house.reactor.turn()
+        said += house.hear_all(reader)
+    found = http.events(http.dechunk(said.partition(b"\r\n\r\n")[2]))
+    assert sum(len(base64.b64decode(data["data"])) for _, data in found) == 2 * sent
+    assert not any(data["lost"] for _, data in found)
+
+
+class Reader:
+    """A stream to a reader who takes so many events at a time."""
+
+    def __init__(self, takes):
+        self.takes = takes
+        self.sent = []
+
+    @property
+    def ready(self):
+        return self.takes > 0
+
+    def send_encoded(self, data, event=""):
+        self.takes -= 1
+        self.sent.append((event, json.loads(data)))
+
+    def send(self, view, event=""):
+        self.send_encoded(json.dumps(view).encode(), event)
+
+    def close(self, reason=""):
+        self.sent.append(("end", reason))
+
+
+def test_events_that_are_lost_are_told_of_where_they_were(house):
+    events = feeds.Events(house.daemon, feeds.EventPattern("session.opened"), most=3)
+    feed = feeds.EventFeed(events)
+    port = house.ports("echo")[0].getHost().port
     for _ in range(5):
-        house.connect(house.ports("echo")[0].getHost().port)
-    taken = [events.take() for _ in range(4)]
-    assert [each is None for each in taken] == [False, False, False, True]
-    assert (events.take_lost(), events.take_lost()) == (2, 0)
-    events.stop()
+        house.connect(port)
+    reader = Reader(1)
+    feed.fill(reader)
+    house.connect(port)
+    assert len(events) == 3
+    reader.takes = 10
+    feed.fill(reader)
+    feed.stop()
+    numbers = [data.get("event.sequence", data) for _, data in reader.sent]
+    # The fourth, fifth and sixth found no room: the notice took it.
+    assert numbers == [1, 2, 3, {"lost": 3}]
+    assert reader.sent[-1][0] == "lost"
 
 
-def test_there_are_not_too_many_streams(house, monkeypatch):
+def test_events_go_on_behind_those_that_are_lost(house):
+    events = feeds.Events(house.daemon, feeds.EventPattern("session.opened"), most=3)
+    feed = feeds.EventFeed(events)
+    port = house.ports("echo")[0].getHost().port
+    for _ in range(5):
+        house.connect(port)
+    reader = Reader(2)
+    feed.fill(reader)
+    house.connect(port)
+    reader.takes = 10
+    feed.fill(reader)
+    feed.stop()
+    numbers = [data.get("event.sequence", data) for _, data in reader.sent]
+    assert numbers == [1, 2, 3, {"lost": 2}, 4]
+
+
+def test_bytes_that_are_lost_are_told_of_where_they_were(house, monkeypatch):
+    monkeypatch.setattr(feeds, "TAPPED", 10)
+    client = house.connect(house.ports("echo")[0].getHost().port)
+    feed = feeds.TapFeed(house.session)
+    echoed(house, client, b"abcdefg")  # and as much back, of which three bytes have room
+    echoed(house, client, b"hi")
+    reader = Reader(10)
+    feed.fill(reader)
+    echoed(house, client, b"jk")
+    feed.fill(reader)
+    feed.stop()
+    found = [
+        (data["direction"], base64.b64decode(data["data"]), data["lost"]) for _, data in reader.sent
+    ]
+    assert found == [
+        ("in", b"abcdefg", 0),
+        ("out", b"abc", 0),
+        ("", b"", 8),
+        ("in", b"jk", 0),
+        ("out", b"jk", 0),
+    ]
+
+
+def test_a_loss_stands_with_the_bytes_that_come_after_it(house, monkeypatch):
+    monkeypatch.setattr(feeds, "TAPPED", 10)
+    client = house.connect(house.ports("echo")[0].getHost().port)
+    feed = feeds.TapFeed(house.session)
+    echoed(house, client, b"abcdefg")
+    reader = Reader(1)
+    feed.fill(reader)
+    echoed(house, client, b"hi")
+    reader.takes = 10
+    feed.fill(reader)
+    feed.stop()
+    found = [(data["direction"], data["lost"]) for _, data in reader.sent]
+    assert found == [("in", 0), ("out", 0), ("in", 4), ("out", 0)]
+
+
+def test_a_long_piece_loses_only_what_has_no_room(house, monkeypatch):
+    monkeypatch.setattr(feeds, "TAPPED", 100)
+    monkeypatch.setattr(feeds, "PIECE", 30)
+    house.connect(house.ports("echo")[0].getHost().port)
+    feed = feeds.TapFeed(house.session)
+    data = bytes(range(250))
+    feed._heed("in", data)
+    reader = Reader(10)
+    feed.fill(reader)
+    feed.stop()
+    assert b"".join(base64.b64decode(each["data"]) for _, each in reader.sent) == data[:100]
+    assert [each["lost"] for _, each in reader.sent] == [0, 0, 0, 0, 150]
+
+
+def test_an_event_has_the_same_number_and_time_for_all_who_read_it(house):
+    port = house.ports("echo")[0].getHost().port
+    first = house.stream("/api/events?event=session.opened")
+    house.connect(port)
+    second = house.stream("/api/events?event=session.opened")
+    house.connect(port)
+    both = [data for _, data in house.told(first)]
+    (later,) = [data for _, data in house.told(second)]
+    assert [each["event.sequence"] for each in both] == [1, 2]
+    assert later == both[1]
+
+
+def test_there_are_not_too_many_streams_and_some_are_kept_for_who_has_the_token(house, monkeypatch):
     monkeypatch.setattr(site, "MOST_STREAMS", 1)
     reader = house.stream("/api/events")
-    reply = house.get("/api/events")
+    reply = house.get("/api/stream")
     assert reply.status == 503
+    assert reply.json["error"] == "too many event streams are open: 1 of 1"
+    assert reply.json["hint"].startswith("close one")
+    other = house.stream("/api/events", **BEARER)
+    assert other.recv(12) == b"HTTP/1.1 200"
+    assert house.get("/api/events", headers=BEARER).status == 503
     reader.close()
     house.wait(0.2)
     assert house.stream("/api/events").recv(12) == b"HTTP/1.1 200"
+    assert house.get("/api/events").status == 503
+
+
+def test_a_stream_that_is_refused_leaves_nothing_behind(house, monkeypatch):
+    monkeypatch.setattr(site, "MOST_STREAMS", 0)
+    house.connect(house.ports("echo")[0].getHost().port)
+    path = f"/api/sessions/{house.session.id}/tap"
+    assert house.get(path, headers=BEARER).status == 503
+    assert house.session.transport.tap is None
 
 
 def test_a_feed_that_fails_ends_its_stream_with_a_word(house, monkeypatch, logged):
