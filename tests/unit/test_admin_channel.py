@@ -78,7 +78,7 @@ def test_who_is_being_answered_stays_and_a_newcomer_is_told(house, few):
 def test_each_address_has_its_own(house, few):
     listen = ", ".join('"tcp:0:interface=127.0.0.1"' for _ in range(2))
     house.reload(f'[admin]\nlisten = [{listen}]\ntoken_file = "token"\n' + LISTENER)
-    one, other = (port.getHost().port for port in house.daemon.aside["admin"].ports)
+    one, other = (port.getHost().port for port in house.daemon.roster.aside["admin"].ports)
     quiet = house.dial(other)
     for _ in range(10):
         house.dial(one)
