@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tcpd.admission import rates
 from tcpd.admission.refusals import WINDOW, WORDS, Refusals
 from tcpd.admission.rules import Limits
 from tcpd.config.load import build_config
+from tcpd.descriptors import BESIDES, SELECT_LIMIT, make_room
 from tcpd.events import Bus
 from tcpd.registry import build_handler
 from tcpd.toml_file import TomlFile
@@ -22,6 +24,11 @@ DOCUMENT = (Path(__file__).parents[2] / "docs" / "limits.md").read_text("utf-8")
 
 def blocks(kind):
     return re.findall(rf"^```{kind}\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)
+
+
+def block_with(word):
+    (found,) = [each for each in blocks("text") if word in each]
+    return found
 
 
 def shape(text):
@@ -47,6 +54,18 @@ def test_the_numbers_are_ours():
     assert WINDOW == 10
 
 
+def test_what_does_not_fit_is_told_as_it_says(monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (1024, 4096))
+    monkeypatch.setattr(resource, "setrlimit", lambda which, limits: None)
+    tables = {name: {"listen": "tcp:0"} for name in ("one", "two")}
+    file = TomlFile.parse("", "docs")
+    config = build_config({"listeners": tables}, file, build_handler)
+    (told,) = make_room(config, Clock())
+    assert block_with("may open only").endswith(f"Z warn: {told}\n")
+    assert f"{BESIDES} for all the rest" in DOCUMENT
+    assert f"{SELECT_LIMIT} files" in DOCUMENT
+
+
 def test_the_lines_are_what_is_logged():
     clock = Clock()
     refusals = Refusals("gateway", Bus(), clock)
@@ -60,7 +79,7 @@ def test_the_lines_are_what_is_logged():
                 refusals.note(reason, IPv4Address("TCP", source, 41961))
         clock.advance(WINDOW)
     told = [shape(f" {each['log_level'].name}: {formatEvent(each)}") for each in logs]
-    shown = [shape(line.partition("Z")[2]) for line in blocks("text")[0].splitlines()]
+    shown = [shape(line.partition("Z")[2]) for line in block_with("refused").splitlines()]
     assert [each.partition("; most")[0] for each in shown[:3]] == [
         each.partition("; most")[0] for each in told
     ]
