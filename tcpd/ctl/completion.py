@@ -58,7 +58,11 @@ compdef _tcpdctl tcpdctl
 function __tcpdctl
     set -l found (tcpdctl __complete fish (commandline -cp) 2>/dev/null)
     if test "$found[1]" = FILES
-        __fish_complete_path (commandline -ct)
+        set -l typed (commandline -ct)
+        set -l head (string match -r -- '^--[a-z-]+=' $typed)
+        for each in (__fish_complete_path (string replace -r -- '^--[a-z-]+=' '' $typed))
+            printf '%s%s\\n' "$head" $each
+        end
     else
         printf '%s\\n' $found
     end
