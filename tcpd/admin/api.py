@@ -106,7 +106,7 @@ class Api:
     async def _stream(self, call: Call) -> PageFeed:
         query = _asked(call, SHOWN, MOST_SHOWN)
         await self._views.sessions(**{**query, "limit": 0})  # says what is wrong with it
-        events = Events(self._house, EventPattern("*"), most=SNAPSHOT_EVENTS)
+        events = Events(self._house, EventPattern("*"), most=SNAPSHOT_EVENTS, newest=True)
         return PageFeed(self._views, events, query)
 
     async def _handlers(self, call: Call) -> Answer:

@@ -51,18 +51,26 @@ class Events:
         pattern: which, by name.
         listener: those about this listener or connector only; empty for all.
         most: how many are kept until they are taken.
+        newest: when there are more, the oldest are dropped, not those that come.
 
     Attributes:
         wake: called when there is something to take.
     """
 
     def __init__(
-        self, house: House, pattern: EventPattern, listener: str = "", most: int = EVENTS
+        self,
+        house: House,
+        pattern: EventPattern,
+        listener: str = "",
+        most: int = EVENTS,
+        *,
+        newest: bool = False,
     ) -> None:
         self.wake: Callable[[], None] | None = None
         self._pattern = pattern
         self._listener = listener
         self._most = most
+        self._newest = newest
         self._record_of = house.sinks.record_of
         # A number stands for so many that are missing.
         self._kept: deque[Record | int] = deque()
@@ -113,7 +121,10 @@ class Events:
         if self._listener and _place_of(event) != self._listener:
             return
         kept = self._kept
-        if len(kept) < self._most and self._size < EVENTS_SIZE:
+        while self._newest and kept and (len(kept) > self._most or self._size >= EVENTS_SIZE):
+            if not self._drop_oldest():
+                break
+        if self._newest or (len(kept) < self._most and self._size < EVENTS_SIZE):
             record = self._record_of(event)
             kept.append(record)
             self._size += record.size
@@ -123,6 +134,18 @@ class Events:
             kept.append(1)
         if self.wake is not None:
             self.wake()
+
+    def _drop_oldest(self) -> bool:
+        """Drop the oldest event, which the notice at the beginning then counts."""
+        kept = self._kept
+        first = kept.popleft()
+        lost = first if isinstance(first, int) else 0
+        dropped = kept.popleft() if lost and kept else first
+        if not isinstance(dropped, int):
+            self._size -= dropped.size
+            lost += 1
+        kept.appendleft(lost)
+        return not isinstance(dropped, int)
 
 
 def _place_of(event: Event) -> str:

@@ -264,6 +264,7 @@ class Views:
             "idle": _idle(session),
             "bytes": {"in": session.bytes_in, "out": session.bytes_out},
             "rate": _rate(self._rates.of(session)),
+            "rtt": _round_trip(transport),
             "queued": transport.queued,
             "tls": getattr(transport, "tls", None) is not None,
             "reading": not getattr(transport, "held", False),
@@ -275,6 +276,13 @@ def _idle(session: Session) -> float:
     transport: Any = session.transport
     last: float = max(transport.last_read, transport.last_write)
     return max(0.0, session.clock.seconds() - last)
+
+
+def _round_trip(transport: Any) -> float | None:
+    """Return the kernel's smoothed round trip time; it is asked for those who are shown only."""
+    tcp_info = getattr(transport, "tcp_info", None)
+    tcp = tcp_info() if callable(tcp_info) else None
+    return None if tcp is None else tcp.rtt
 
 
 def _as_text(session: Session) -> str:

@@ -287,6 +287,21 @@ def test_an_event_has_the_same_number_and_time_for_all_who_read_it(house):
     assert later == both[1]
 
 
+def test_the_page_gets_the_newest_events(house, monkeypatch):
+    monkeypatch.setattr("tcpd.admin.api.SNAPSHOT_EVENTS", 2)
+    reader = house.stream("/api/stream")
+    house.wait(0.1)
+    house.told(reader)
+    for _ in range(5):
+        house.connect(house.ports("echo")[0].getHost().port)
+        house.wait(0.01)
+    house.wait(1.5)
+    found = [(name, data) for name, data in house.told(reader) if name in ("event", "lost")]
+    assert [name for name, _ in found] == ["lost", "event", "event"]
+    assert found[0][1] == {"lost": 3}
+    assert [data["event.sequence"] for _, data in found[1:]] == [4, 5]
+
+
 def test_there_are_not_too_many_streams_and_some_are_kept_for_who_has_the_token(house, monkeypatch):
     monkeypatch.setattr(site, "MOST_STREAMS", 1)
     reader = house.stream("/api/events")

@@ -1,6 +1,7 @@
 """The daemon as plain data, and what an operator does to it; its reactor is turned by hand."""
 
 import json
+import socket
 
 import pytest
 from helpers.hand import A_TURN, done, take_turns_at_everything
@@ -132,6 +133,29 @@ def test_a_session_is_described(house) -> None:
     assert detail["id"] == session["id"]
     assert (detail["tls"], detail["proxy"]) == (None, None)
     json.dumps(detail)
+
+
+def test_only_those_who_are_shown_are_asked_for_their_round_trip(house, monkeypatch) -> None:
+    house.start(ONE)
+    for _ in range(4):
+        house.connect(house.port())
+    house.pass_time(0.5)
+    asked = []
+    monkeypatch.setattr(views, "_round_trip", lambda transport: asked.append(transport) or 0.25)
+    shown = house.sessions(limit=2)
+    assert (shown["total"], len(asked)) == (4, 2)
+    assert [each["rtt"] for each in shown["sessions"]] == [0.25, 0.25]
+
+
+def test_the_round_trip_is_the_kernels_and_a_unix_socket_has_none(house) -> None:
+    house.start(f'[listeners.a]\nlisten = ["tcp:0:interface=127.0.0.1", "unix:{house.path.parent}/a.sock"]\n')
+    house.connect(house.port())
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(f"{house.path.parent}/a.sock")
+        house.pass_time(0.5)
+        first, second = (each["rtt"] for each in house.sessions(sort="client")["sessions"])
+    assert 0 < first < 1
+    assert second is None
 
 
 @pytest.mark.parametrize("wrong", ["", "1", "-1", "x-1", "x-²", "x-" + "9" * 50])

@@ -2,7 +2,7 @@
 
 import { act, sure, tell } from "./ask.js";
 import { $, Rows, Spark, clock, count, duration, el, peer, rate, say, size, style, visible } from "./draw.js";
-import { openDetail, detailSnapshot } from "./detail.js";
+import { detailEvent, detailRestart, detailSnapshot, openDetail } from "./detail.js";
 import { follow, post } from "./talk.js";
 
 const KEPT = 60;
@@ -17,6 +17,7 @@ const COLUMNS = [
   { key: "out", title: "Out", of: (s) => size(s.bytes.out), number: true, class: "sum" },
   { key: "rate-in", title: "In/s", of: (s) => rate(s.rate.in), number: true, class: "in" },
   { key: "rate-out", title: "Out/s", of: (s) => rate(s.rate.out), number: true, class: "out" },
+  { key: "", title: "RTT", of: (s) => (s.rtt === null ? "–" : duration(s.rtt)), number: true, class: "rtt" },
   { key: "queued", title: "Buffer", of: (s) => (s.queued ? size(s.queued) : ""), number: true, class: "buffer" },
 ];
 
@@ -42,7 +43,10 @@ function connect() {
 function heed(event, data) {
   if (event === "snapshot") draw(data);
   else if (event === "history") remember(data);
-  else if (event === "event") note(data);
+  else if (event === "event") {
+    detailEvent(data);
+    note(data);
+  }
   else if (event === "lost") note({ time: "", "event.name": "lost", count: data.lost });
 }
 
@@ -86,6 +90,7 @@ function push(list, value) {
 function draw({ status, sessions }) {
   if (latest !== null && latest.started !== status.started) {
     tell("tcpd was restarted; this is the new process.", "");
+    detailRestart();
     for (const list of Object.values(past)) list.length = 0;
     history.clear();
     before = null;
@@ -115,7 +120,7 @@ function draw({ status, sessions }) {
   sinks.draw(status.sinks, (each) => each.name);
   drawChoices(status);
   drawSessions(sessions);
-  detailSnapshot(status);
+  detailSnapshot();
 }
 
 const STATES = { running: "good", up: "good", connected: "good", writing: "good", waiting: "good" };
@@ -350,6 +355,7 @@ function sortBy(key) {
 function drawHeads() {
   const bare = query.sort.replace(/^-/, "");
   for (const head of $("heads").children) {
+    if (!head.dataset.key) continue;
     const mine = head.dataset.key === bare;
     head.setAttribute("aria-sort", mine ? (query.sort[0] === "-" ? "descending" : "ascending") : "none");
   }
@@ -357,14 +363,21 @@ function drawHeads() {
 }
 
 for (const column of COLUMNS) {
+  const head = el("th", { scope: "col", class: `${column.number ? "n " : ""}${column.class || ""}` });
+  $("heads").append(head);
+  if (!column.key) {
+    // The kernel is asked for it for those who are shown only, so nobody is sorted by it.
+    head.append(column.title);
+    continue;
+  }
   const button = el("button", { type: "button", class: "plain" }, column.title);
   button.addEventListener("click", () => sortBy(column.key));
-  const head = el("th", { scope: "col", class: `${column.number ? "n " : ""}${column.class || ""}`, "data-key": column.key }, button);
-  $("heads").append(head);
+  head.dataset.key = column.key;
+  head.append(button);
 }
 $("sort").append(
   el("option", { value: "-rate" }, "Busiest first"),
-  ...COLUMNS.flatMap(({ key, title, number: numeric }) =>
+  ...COLUMNS.filter((column) => column.key).flatMap(({ key, title, number: numeric }) =>
     numeric
       ? [el("option", { value: `-${key}` }, `${title}, most first`), el("option", { value: key }, `${title}, least first`)]
       : [el("option", { value: key }, title), el("option", { value: `-${key}` }, `${title}, reversed`)]));
@@ -427,7 +440,9 @@ function note(event) {
     el("div", { class: "words" }, visible(summary(event)).slice(0, 300)));
   if (event["session.id"]) {
     item.classList.add("link-to");
+    item.tabIndex = 0;
     item.addEventListener("click", () => openDetail(event["session.id"]));
+    item.addEventListener("keydown", (press) => press.key === "Enter" && openDetail(event["session.id"]));
   }
   list.prepend(item);
   while (list.children.length > EVENTS) list.lastElementChild.remove();

@@ -1,14 +1,21 @@
 // The panel of one session: who it is, what the kernel says of it, its bytes as they pass.
 
 import { act, sure } from "./ask.js";
-import { $, clock, count, duration, el, peer, rate, say, size, visible } from "./draw.js";
+import { $, clock, count, duration, el, peer, rate, say, size, style, visible } from "./draw.js";
 import { follow, get, post } from "./talk.js";
 
 const MOST_ROWS = 400;
 const MOST_OF_ONE = 2048;
 
+const MOST_ENDED = 1000;
+
 let shown = null;
 let busy = false;
+// What is shown of the session, and the end of those that have ended: the events tell of it.
+let last = null;
+let over = false;
+const ended = new Map();
+let before = null;
 let untap = null;
 
 let moved = { in: 0, out: 0 };
@@ -18,14 +25,19 @@ const path = (what = "") => `api/sessions/${encodeURIComponent(shown)}${what}`;
 
 export function openDetail(id) {
   if (shown !== id) stopTap();
+  if (shown === null) before = document.activeElement;
   shown = id;
+  last = null;
+  over = false;
   $("detail").hidden = false;
   document.body.classList.add("with-detail");
   say($("detail-title"), `Session ${id}`);
   say($("detail-sub"), "");
   $("detail-body").replaceChildren();
+  style($("detail-sub"), "quiet");
   enable(true);
-  look();
+  if (ended.has(id)) end();
+  else look();
   $("detail-close").focus();
 }
 
@@ -34,11 +46,51 @@ function closeDetail() {
   shown = null;
   $("detail").hidden = true;
   document.body.classList.remove("with-detail");
+  if (before?.isConnected) before.focus();
+  before = null;
 }
 
-// Called with each snapshot: the panel is as fresh as the page.
+// Called with each snapshot: the panel is as fresh as the page, until its session has ended. The
+// events come behind their snapshot, so that one who has ended need not be asked for in vain.
 export function detailSnapshot() {
-  if (shown !== null) look();
+  setTimeout(() => shown !== null && !over && look());
+}
+
+// Called with each event: it may be the end of the session.
+export function detailEvent(event) {
+  if (event["event.name"] !== "session.closed") return;
+  const id = event["session.id"];
+  ended.set(id, event);
+  if (ended.size > MOST_ENDED) ended.delete(ended.keys().next().value);
+  if (id === shown) end();
+}
+
+// Called when the daemon is another: none of its sessions is of before.
+export function detailRestart() {
+  if (shown !== null && !over) end("with the daemon, which was restarted");
+}
+
+function end(how = "") {
+  over = true;
+  enable(false);
+  style($("detail-sub"), "over");
+  const event = ended.get(shown);
+  if (event === undefined) {
+    say($("detail-sub"), `It has ended${how ? ` ${how}` : "; this page has not seen when, or why"}.`);
+    return;
+  }
+  const at = Date.parse(event.time) / 1000;
+  say($("detail-sub"), visible(`It has ended at ${clock(at)}: ${event["close.reason"]}, after ${duration(event.duration)}.`));
+  const bytes = { in: event["bytes.in"], out: event["bytes.out"] };
+  // What was seen last stays; of what was never seen, what the event says.
+  const view = last ?? {
+    client: { address: event["client.address"], port: event["client.port"] },
+    local: event["network.local.address"],
+    listener: event.listener,
+    handler: event.handler,
+    opened: at - event.duration,
+  };
+  draw({ ...view, age: event.duration, bytes, rate: { in: 0, out: 0 }, queued: null, idle: null });
 }
 
 async function look() {
@@ -47,14 +99,17 @@ async function look() {
   const id = shown;
   try {
     const view = await get(path());
-    if (id === shown) draw(view);
-  } catch (error) {
-    if (id === shown && error.status === 404) {
-      say($("detail-sub"), "It has ended.");
-      enable(false);
+    if (id === shown && !over) {
+      last = view;
+      say($("detail-sub"), `${visible(peer(view.client))} on ${view.listener}`);
+      enable(true);
+      draw(view);
     }
+  } catch (error) {
+    if (id === shown && !over && error.status === 404) end();
   } finally {
     busy = false;
+    if (id !== shown && shown !== null && !over) look(); // another was opened meanwhile
   }
 }
 
@@ -71,7 +126,8 @@ const GROUPS = [
   ]],
   ["Bytes", (s) => [
     ["In", `${count(s.bytes.in)} (${rate(s.rate.in)})`], ["Out", `${count(s.bytes.out)} (${rate(s.rate.out)})`],
-    ["In our buffer", size(s.queued)], ["Idle", duration(s.idle)], ["Reads from it", s.reading ? "yes" : "held back"],
+    ["In our buffer", s.queued === null ? null : size(s.queued)], ["Idle", s.idle === null ? null : duration(s.idle)],
+    ["Reads from it", s.queued === null ? null : s.reading ? "yes" : "held back"],
     ["Capture", s.capture && (s.capture.path || "on")],
   ]],
   ["TCP, as the kernel sees it", (s) => s.tcp && [
@@ -92,8 +148,6 @@ const facts = (table) => Object.entries(table).map(([key, value]) => [
 ]);
 
 function draw(view) {
-  say($("detail-sub"), `${peer(view.client)} on ${view.listener}`);
-  enable(true);
   const body = $("detail-body");
   const groups = GROUPS.map(([title, of]) => [title, of(view)]).filter(([, pairs]) => pairs);
   const form = groups.map(([title, pairs]) => title + pairs.length).join();
@@ -134,7 +188,6 @@ $("do-reset").addEventListener("click", async () => {
 $("do-tap").addEventListener("click", () => (untap ? stopTap() : startTap()));
 for (const kind of ["hex", "text"]) {
   $(`as-${kind}`).addEventListener("click", () => {
-
     for (const each of ["hex", "text"]) $(`as-${each}`).setAttribute("aria-pressed", String(each === kind));
     $("bytes").classList.toggle("as-text", kind === "text");
   });
