@@ -70,9 +70,9 @@ async def device(port: int, network: int, size: int, pause: float, end: float) -
 async def traffic(ports: dict[str, int]) -> None:
     end = asyncio.get_running_loop().time() + SECONDS
     await asyncio.gather(
-        *(device(ports["gateway"], 1, 3000, 0.4, end) for _ in range(46)),
-        *(device(ports["telemetry"], 2, 24000, 1.2, end) for _ in range(33)),
-        *(device(ports["orders"], 3, 600, 0.3, end) for _ in range(12)),
+        *(device(ports["gateway"], 1, 3000, 0.4, end) for _ in range(140)),
+        *(device(ports["telemetry"], 2, 24000, 1.2, end) for _ in range(36)),
+        *(device(ports["orders"], 3, 600, 0.3, end) for _ in range(60)),
         device(ports["orders"], 9, 600, 0.3, end),
     )
 
@@ -86,7 +86,7 @@ def main(out: Path) -> None:
             (Path(place) / "tcpd.toml").write_text(CONFIGURATION % ports["gateway"])
             daemon.process.send_signal(1)
             browser = Browser()
-            browser.look(1440, 1010)
+            browser.look(1440, 1080)
             browser.open(f"http://127.0.0.1:{ports['admin']}/")
 
             async def run() -> None:

@@ -36,6 +36,34 @@ class Tell(Factory):
         return protocol
 '''
 ROWS = "#sessions tbody tr"
+# What sticks out of a box that cuts off or scrolls, or of the window.
+STICKS_OUT = """
+const found = [];
+for (const each of document.querySelectorAll("button, select, input, td, th, dd, li, .pill")) {
+  const own = each.getBoundingClientRect();
+  if (!each.checkVisibility() || !own.width) continue;
+  for (let box = each.parentElement; box; box = box.parentElement) {
+    if (getComputedStyle(box).overflowX === "visible" && box !== document.documentElement) continue;
+    const whole = box === document.documentElement;
+    const there = whole ? { left: 0, right: innerWidth } : box.getBoundingClientRect();
+    if (own.right <= there.right + 0.5 && own.left >= there.left - 0.5) continue;
+    found.push(`${each.tagName} ${each.textContent}`);
+    break;
+  }
+}
+return found;
+"""
+MANY = """
+[listeners.telemetry]
+listen = ["tcp:0:interface=127.0.0.1", "unix:telemetry.sock:mode=660"]
+handler = "tell.py:Tell"
+[connectors.backup-of-the-collector]
+connect = "tcp:127.0.0.1:1"
+[sinks.events]
+kind = "jsonl"
+options = { path = "events.jsonl" }
+"""
+WIDTHS = (360, 768, 1024, 1250, 1300, 1359, 1440, 1701, 1920)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +81,7 @@ def browser(shared: Browser) -> Browser:
 
 
 @contextmanager
-def running(directory: Path, port: int = 0) -> Iterator[Daemon]:
+def running(directory: Path, port: int = 0, more: str = "") -> Iterator[Daemon]:
     (directory / "tell.py").write_text(HANDLER)
     (directory / "token").write_text(TOKEN)
     (directory / "token").chmod(0o600)
@@ -61,7 +89,7 @@ def running(directory: Path, port: int = 0) -> Iterator[Daemon]:
         '[listeners.echo]\nlisten = "tcp:0:interface=127.0.0.1"\n'
         '[listeners.tell]\nlisten = "tcp:0:interface=127.0.0.1"\nhandler = "tell.py:Tell"\n'
         '[connectors.uplink]\nconnect = "tcp:127.0.0.1:1"\n'
-        f'[admin]\nlisten = "tcp:{port}:interface=127.0.0.1"\ntoken_file = "token"\n'
+        f'[admin]\nlisten = "tcp:{port}:interface=127.0.0.1"\ntoken_file = "token"\n{more}'
     )
     with tcpd("--config", "tcpd.toml", cwd=directory) as daemon:
         daemon.port("admin")
@@ -151,7 +179,7 @@ def test_the_close_button_asks_for_the_token_and_closes(page: Browser, daemon: D
         page.click("#do-close")
         show_token(page)
         assert client.recv(1) == b""
-        page.wait(lambda: page.text("#detail-sub") == "It has ended.")
+        page.wait(lambda: ": operator-closed, after " in page.text("#detail-sub"))
         assert not page.one("#do-close").is_enabled()
     page.wait(lambda: "operator-closed" in page.text("#events"))
     page.forgive("401")
@@ -209,7 +237,7 @@ def test_a_tap_ends_with_its_session(page: Browser, daemon: Daemon) -> None:
         page.wait(lambda: _is_tapped(page, client))
     page.wait(lambda: "The session is over: peer-" in page.text("#tap-state"))
     page.wait(lambda: page.text("#do-tap") == "Watch bytes")
-    page.wait(lambda: page.text("#detail-sub") == "It has ended.")
+    page.wait(lambda: page.text("#detail-sub").startswith("It has ended at "))
     page.forgive("401")
     page.forgive("404")
 
@@ -221,6 +249,65 @@ def test_a_listener_is_suspended_and_resumed(page: Browser, daemon: Daemon) -> N
     page.click("#listeners tbody tr:first-child .do button")
     page.wait(lambda: page.text("#listeners tbody .pill") == "up")
     page.forgive("401")
+
+
+def test_a_panel_keeps_what_it_has_and_asks_no_more_when_its_session_has_ended(
+    page: Browser, daemon: Daemon
+) -> None:
+    count = (
+        "return performance.getEntriesByType('resource')"
+        ".filter((each) => each.name.includes('/api/sessions/')).length"
+    )
+
+    def next_snapshot() -> None:
+        before = page.text("#facts")  # how long it is up changes each second
+        page.wait(lambda: page.text("#facts") != before)
+
+    with daemon.connect("echo") as client:
+        client.sendall(b"x" * 5000)
+        left = 5000
+        while left:
+            left -= len(client.recv(left))
+        open_session(page)
+        before = page.run(count)
+        page.wait(lambda: page.run(count) > before)  # while it lasts it is asked for
+    page.wait(lambda: ": peer-closed, after " in page.text("#detail-sub"))
+    next_snapshot()
+    asked = page.run(count)
+    for _ in range(3):
+        next_snapshot()
+    assert page.run(count) == asked
+    assert "In5,000 (0)" in page.text("#detail-body")
+    assert "Round trip" in page.text("#detail-body")
+    page.click("#detail-close")
+    page.click("#events li.link-to")  # its end is the newest that is known
+    assert ": peer-closed, after " in page.text("#detail-sub")
+    assert "In5,000 (0)" in page.text("#detail-body")
+
+
+def test_a_session_shows_its_round_trip_by_which_nobody_is_sorted(
+    page: Browser, daemon: Daemon
+) -> None:
+    with daemon.connect("echo"):
+        page.wait(lambda: page.all(ROWS))
+        assert page.text("#heads .rtt") == "RTT"
+        assert page.all("#heads .rtt button") == []
+        assert page.text(f"{ROWS} .rtt").endswith("s")
+
+
+def test_nothing_is_cut_off(browser: Browser, tmp_path: Path) -> None:
+    with running(tmp_path, more=MANY) as daemon, daemon.connect("telemetry") as client:
+        browser.open(f"http://127.0.0.1:{daemon.port('admin')}/")
+        client.sendall(b"x" * 5000)
+        browser.wait(lambda: "4.9 KiB" in browser.text(ROWS))
+        found = {}
+        for width in WIDTHS:
+            browser.look(width, dark=width % 3 == 0)
+            found[width] = browser.run(STICKS_OUT)
+            if (wide := browser.run("return document.documentElement.scrollWidth")) > width:
+                found[width].append(f"the page is {wide} wide")
+        assert found == dict.fromkeys(WIDTHS, [])
+        browser.driver.get("about:blank")
 
 
 def test_by_night_it_is_dark(page: Browser) -> None:

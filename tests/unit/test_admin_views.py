@@ -148,10 +148,11 @@ def test_only_those_who_are_shown_are_asked_for_their_round_trip(house, monkeypa
 
 
 def test_the_round_trip_is_the_kernels_and_a_unix_socket_has_none(house) -> None:
-    house.start(f'[listeners.a]\nlisten = ["tcp:0:interface=127.0.0.1", "unix:{house.path.parent}/a.sock"]\n')
+    path = house.path.parent / "a.sock"
+    house.start(f'[listeners.a]\nlisten = ["tcp:0:interface=127.0.0.1", "unix:{path}"]\n')
     house.connect(house.port())
     with socket.socket(socket.AF_UNIX) as client:
-        client.connect(f"{house.path.parent}/a.sock")
+        client.connect(str(path))
         house.pass_time(0.5)
         first, second = (each["rtt"] for each in house.sessions(sort="client")["sessions"])
     assert 0 < first < 1
