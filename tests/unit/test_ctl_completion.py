@@ -152,7 +152,7 @@ def test_a_tab_completes(path, where, tmp_path, shell):
     """The same as a person meets it: a line editor, a Tab."""
     needs(shell)
     options = {"bash": ("--norc", "--noprofile", "-i"), "zsh": ("-f", "-i")}[shell]
-    before = {"bash": "", "zsh": "autoload -Uz compinit && compinit -u -d /dev/null; "}[shell]
+    before = {"bash": "", "zsh": "autoload -Uz compinit && compinit -u -D; "}[shell]
     with Prompt(path, shell, *options) as prompt:
         prompt.expect("ready> ")
         prompt.type(f"{before}source <(tcpdctl completion {shell}); echo do''ne\n")
