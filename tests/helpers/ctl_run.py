@@ -85,9 +85,12 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
             if status:
                 self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            self.wfile.write(data)
-            for part in parts or ():
-                self.wfile.write(part)
+            try:
+                self.wfile.write(data)
+                for part in parts or ():
+                    self.wfile.write(part)
+            except ConnectionError:  # who asked has heard enough
+                self.close_connection = True
 
         do_POST = do_GET  # noqa: N815
 
