@@ -219,7 +219,7 @@ def detail_lines(session: View, paint: Paint) -> Iterator[str]:
         "notes": notes_of({**session, "hop": None, "capture": None}),
         "capture": _capture(session.get("capture")),
     }
-    told = {"id", "role", "hop", "age", "bytes", "rate", "tls", "reading", *shown}
+    told = {"id", "role", "hop", "age", "bytes", "rate", "rtt", "tls", "reading", *shown}
     parts = {key: value for key, value in session.items() if isinstance(value, Mapping)}
     # What another version tells besides.
     more = {k: v for k, v in session.items() if k not in told and k not in parts}
