@@ -1,11 +1,17 @@
 """Listening UNIX sockets: their file, its mode, and what an unclean death leaves behind.
 
 - The file never has a wider mode than was asked for, not even for an instant.
+- Whoever may write to the directory may put another file in its place at any time. So what we
+  change is what a descriptor holds, never what a path names: a socket that nobody listens to, as
+  ours is until its mode is right. Another that is swapped in is dead, or it stays as it is.
 - A file whose socket nobody listens to any more is taken over; one that is in use, or is no
   socket at all, is left alone. Whether somebody listens is asked by connecting. The process number
   in a `.lock` beside it says nothing: in a container, say, each daemon is number 1. We make that
   file only for programs that look at it, as other Twisted daemons do.
-- From its making until it listens, a directory's lock keeps others of us from taking it for dead.
+- Nothing is locked, for whoever can read a directory can keep its lock for ever. So two daemons
+  that start within the same millisecond can both take one dead socket over. Each looks again once
+  it listens, and gives up if its file is gone; a daemon that is past this loses its file only to
+  one that found the path dead microseconds before and hasn't removed it until then.
 - At the end the file is removed if it is still ours, and never if the socket was handed to us.
 """
 
@@ -17,11 +23,9 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import socket
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -34,11 +38,7 @@ from twisted.python.failure import Failure
 
 from tcpd.net.port import BACKLOG, Port
 from tcpd.net.sockets import ServerTransport, UNIXServer
-from tcpd.net.unix_user import user_of
-
-# One of us holds a directory's lock for less than a millisecond. Seconds.
-LOCK_TRIES = 20
-LOCK_PAUSE = 0.05
+from tcpd.net.unix_user import is_listened_to, user_of
 
 
 class UNIXPort(Port, unix.Port):
@@ -76,8 +76,7 @@ class UNIXPort(Port, unix.Port):
                     _bind_name(sock, path)
                     sock.listen(self.backlog)
                 else:
-                    with _directory_locked(os.path.dirname(path) or b".") as locked:
-                        self._bind_file(sock, path, locked=locked)
+                    self._bind_file(sock, path)
             except OSError:
                 sock.close()
                 self._unbind()
@@ -86,7 +85,7 @@ class UNIXPort(Port, unix.Port):
             raise CannotListenError(None, path, error) from error
         return sock
 
-    def _bind_file(self, sock: socket.socket, path: bytes, *, locked: bool) -> None:
+    def _bind_file(self, sock: socket.socket, path: bytes) -> None:
         # bind(2) makes the file with the socket's own mode, less the umask. Setting that first
         # leaves no moment in which the file is open to more than it should be.
         os.fchmod(sock.fileno(), self.mode)
@@ -95,12 +94,20 @@ class UNIXPort(Port, unix.Port):
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            _take_over(path, locked=locked)
+            _take_over(path)
             sock.bind(path)
-        status = os.lstat(path)
-        self._owned = (status.st_dev, status.st_ino)
-        os.chmod(path, self.mode)  # what the umask took away
-        sock.listen(self.backlog)
+        try:
+            with _held(path) as (held, status):
+                if not stat.S_ISSOCK(status.st_mode) or is_listened_to(held):
+                    raise _gone()
+                self._owned = _identity(status)
+                if stat.S_IMODE(status.st_mode) != self.mode:
+                    os.chmod(held, self.mode)  # what the umask took away
+            sock.listen(self.backlog)
+            if _identity(os.lstat(path)) != self._owned:
+                raise _gone()
+        except FileNotFoundError:
+            raise _gone() from None
         if self.wantPID:
             self.lockFile = _lock_beside(path)
 
@@ -112,14 +119,9 @@ class UNIXPort(Port, unix.Port):
         """
         if self._owned is None:
             return
-        # By its descriptor, for whoever may write to the directory could put another file there.
-        descriptor = os.open(self._bindPath, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            status = os.fstat(descriptor)
-            if (status.st_dev, status.st_ino) == self._owned and stat.S_ISSOCK(status.st_mode):
-                os.chown(f"/proc/self/fd/{descriptor}", user, group)
-        finally:
-            os.close(descriptor)
+        with _held(self._bindPath) as (held, status):
+            if _identity(status) == self._owned:
+                os.chown(held, user, group)
 
     @property
     def place(self) -> object:
@@ -141,8 +143,7 @@ class UNIXPort(Port, unix.Port):
             return
         # The directory may be root's, and we no longer.
         with suppress(OSError):
-            status = os.lstat(self._bindPath)
-            if (status.st_dev, status.st_ino) != owned:
+            if _identity(os.lstat(self._bindPath)) != owned:
                 return  # another's, and so is the lock
             if lock is not None:
                 # Before the socket: once that is gone, the lock may be another's. Nor is it ours if
@@ -172,32 +173,20 @@ class UNIXPort(Port, unix.Port):
 
 
 @contextmanager
-def _directory_locked(path: bytes) -> Iterator[bool]:
-    """Hold a lock on a directory, so that two of us don't take one stale socket over at once.
+def _held(path: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
+    """Hold what is at a path, be it a symbolic link: see O_PATH in open(2).
 
-    Gives whether it could be had. It can't in a directory that we may not read, or if somebody
-    keeps it for longer than one of us would (in /tmp, anybody can).
+    Gives a name that means this very file, whatever is at the path by then, and the file's status.
     """
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:  # bind(2) will say what is wrong, if it is
-        yield False
-        return
-    try:
-        yield _lock(fd)
+        yield b"/proc/self/fd/%d" % descriptor, os.fstat(descriptor)
     finally:
-        os.close(fd)
+        os.close(descriptor)
 
 
-def _lock(fd: int) -> bool:
-    for _ in range(LOCK_TRIES):
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(LOCK_PAUSE)
-        else:
-            return True
-    return False
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _lock_beside(path: bytes) -> lockfile.FilesystemLock | None:
@@ -233,28 +222,31 @@ def _bind_name(sock: socket.socket, name: bytes) -> None:
         raise _in_use(user) from error
 
 
-def _take_over(path: bytes, *, locked: bool) -> None:
+def _take_over(path: bytes) -> None:
     """Remove the file of a socket that nobody listens to.
 
     Args:
         path: where something stood in the way a moment ago.
-        locked: whether the directory is, so that what is there stays what it is.
 
     Raises:
         OSError: `EADDRINUSE` if it is anything else; `strerror` says what, for people.
     """
     with suppress(FileNotFoundError):  # gone since
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        before = os.lstat(path)
+        if not stat.S_ISSOCK(before.st_mode):
             text = "there is a file that isn't a socket; remove it or choose another path"
             raise OSError(errno.EADDRINUSE, text)
         user = user_of(path)
         if user is not None:
             raise _in_use(user)
-        if not locked:
-            text = "a daemon has left its socket there, in a directory that can't be locked"
-            raise OSError(errno.EADDRINUSE, f"{text}; remove the file")
-        os.unlink(path)
+        if _identity(os.lstat(path)) == _identity(before):
+            os.unlink(path)
 
 
 def _in_use(user: str) -> OSError:
     return OSError(errno.EADDRINUSE, f"it is in use by {user}")
+
+
+def _gone() -> OSError:
+    text = "another program has removed it, or put its own in its place, while it was being made"
+    return OSError(errno.EADDRINUSE, f"{text}; only one can serve there")

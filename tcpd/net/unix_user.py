@@ -36,3 +36,22 @@ def user_of(address: bytes) -> str | None:
         credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         process, _, _ = _CREDENTIALS.unpack(credentials)
     return f"process {process}" if process else "another process"
+
+
+def is_listened_to(address: bytes) -> bool:
+    """Return whether a UNIX socket isn't dead: anything but a refusal says so.
+
+    One that this user may not connect to counts as dead; there is none for root.
+
+    Args:
+        address: a path, or an abstract name with its leading zero byte.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(address)
+        except (ConnectionRefusedError, PermissionError):
+            return False
+        except OSError:
+            pass
+    return True

@@ -499,40 +499,82 @@ def test_anothers_lock_stays_with_anothers_socket(reactor, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["s", "s.lock"]
 
 
-def test_it_listens_before_another_of_us_can_take_it_for_dead(reactor, tmp_path):
-    held = []
+def swapped_in(other):
+    """Have another file put in a socket's place once it is bound, as a directory's owner can."""
 
-    def listens(sock, backlog):
-        directory = os.open(tmp_path, os.O_RDONLY)
-        try:
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            held.append(True)
-        finally:
-            os.close(directory)
-        socket_listen(sock, backlog)
+    def binds(sock, path):
+        socket_bind(sock, path)
+        os.unlink(path)
+        os.rename(other, path)
 
-    socket_listen = socket.socket.listen
-    with mock.patch.object(socket.socket, "listen", listens):
-        listen_unix(reactor, tmp_path / "s")
-    assert held == [True]
+    socket_bind = socket.socket.bind
+    return mock.patch.object(socket.socket, "bind", binds)
 
 
-def test_a_directory_that_somebody_keeps_locked_hinders_only_a_takeover(
-    reactor, tmp_path, monkeypatch
-):
-    monkeypatch.setattr("tcpd.net.unix_port.LOCK_PAUSE", 0)
+def test_no_symbolic_link_in_the_sockets_place_is_followed(reactor, tmp_path):
+    (tmp_path / "victim").write_text("secret")
+    (tmp_path / "victim").chmod(0o600)
+    os.symlink(tmp_path / "victim", tmp_path / "link")
+    with swapped_in(tmp_path / "link"):
+        with pytest.raises(CannotListenError, match="another program has removed it, or put its"):
+            listen_unix(reactor, tmp_path / "s", mode=0o666)
+    assert stat.S_IMODE((tmp_path / "victim").stat().st_mode) == 0o600
+    assert (tmp_path / "s").is_symlink()
+
+
+def test_a_socket_of_somebody_else_in_its_place_keeps_its_mode(reactor, tmp_path):
+    with socket.socket(socket.AF_UNIX) as alive:
+        alive.bind(str(tmp_path / "alive"))
+        alive.listen()
+        (tmp_path / "alive").chmod(0o600)
+        with swapped_in(tmp_path / "alive"):
+            with pytest.raises(CannotListenError, match="another program"):
+                listen_unix(reactor, tmp_path / "s", mode=0o666)
+        assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("moment", ["bind", "listen"])
+@pytest.mark.parametrize("left", [["s"], []])
+def test_who_loses_the_socket_while_it_is_made_says_so(reactor, tmp_path, moment, left):
+    def loses_it(sock, argument):
+        before(sock, argument)
+        os.unlink(tmp_path / "s")
+        for name in left:
+            (tmp_path / name).write_text("the winner's")
+
+    before = getattr(socket.socket, moment)
+    with mock.patch.object(socket.socket, moment, loses_it):
+        with pytest.raises(CannotListenError, match="only one can serve there"):
+            listen_unix(reactor, tmp_path / "s")
+    assert os.listdir(tmp_path) == left
+
+
+def test_what_has_taken_a_dead_sockets_place_by_then_is_left_alone(reactor, tmp_path):
     with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(tmp_path / "dead"))
+        dead.bind(str(tmp_path / "s"))
+
+    def loses_it(path):
+        os.rename(path, tmp_path / "kept")  # lest its number is given to the next
+        (tmp_path / "s").write_text("the winner's")
+
+    with mock.patch("tcpd.net.unix_port.user_of", loses_it):
+        with pytest.raises(CannotListenError):
+            listen_unix(reactor, tmp_path / "s")
+    assert (tmp_path / "s").read_text() == "the winner's"
+
+
+def test_a_directorys_lock_hinders_nobody_and_keeps_nobody_waiting(reactor, tmp_path, monkeypatch):
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "s"))
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it waits"))
     directory = os.open(tmp_path, os.O_RDONLY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
         listen_unix(reactor, tmp_path / "s")
-        with pytest.raises(CannotListenError, match="that can't be locked; remove the file"):
-            listen_unix(reactor, tmp_path / "dead")
     finally:
         os.close(directory)
-    listen_unix(reactor, tmp_path / "dead")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "s"))
 
 
 def test_a_socket_in_use_is_left_alone(reactor, tmp_path):

@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 
-from tcpd.net.unix_user import user_of
+from tcpd.net.unix_user import is_listened_to, user_of
 
 
 @pytest.fixture
@@ -66,3 +66,18 @@ def test_a_socket_that_was_left_is_nobodys(tmp_path: Path) -> None:
 def test_where_nothing_is_there_is_nobody_to_ask(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         user_of(os.fsencode(tmp_path / "s"))
+
+
+def test_only_a_refusal_says_that_nobody_listens(listening: bytes, tmp_path: Path) -> None:
+    assert is_listened_to(listening)
+    dead = os.fsencode(tmp_path / "dead")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(dead)
+        assert is_listened_to(dead)
+    assert not is_listened_to(dead)
+
+
+def test_our_own_new_socket_may_be_one_that_we_may_not_connect_to(listening: bytes) -> None:
+    refusal = PermissionError(errno.EACCES, "Permission denied")  # a mode of 060, say
+    with mock.patch.object(socket.socket, "connect", side_effect=refusal):
+        assert not is_listened_to(listening)
