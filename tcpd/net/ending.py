@@ -29,6 +29,9 @@ from tcpd.net.lingering import lingers
 
 # Ends at which we make no farewell; nor do we where `_reset` is set.
 _NOT_ORDERLY = frozenset(("peer-reset", "proxy-invalid"))
+# Whom we refuse by what a PROXY header told was sent nothing that could get lost. Nor may such a
+# peer hold a place for another moment: it counts for no address, so that nothing bounds them.
+_REFUSED = "refused"
 
 
 class TransportObserver(Protocol):
@@ -167,7 +170,8 @@ class Ending(HotPath):
         # After a failure the peer gets a reset: it must not take what it has for the whole. And
         # what the peer itself has reset can't be shut down.
         orderly = not self._reset and self.close_cause not in _NOT_ORDERLY
-        lingering = orderly and not self._peer_finished and self._lingers(reason)
+        may_linger = orderly and not self._peer_finished and self.close_cause != _REFUSED
+        lingering = may_linger and self._lingers(reason)
         if self.close_cause == "peer-reset":
             self.socket.close()  # the kernel is done with it
         elif not lingering:

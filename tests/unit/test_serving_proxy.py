@@ -1,6 +1,7 @@
 """Behind a proxy: who is believed, and who comes in by the address that a header told."""
 
 import socket
+from dataclasses import replace
 
 import pytest
 from helpers.net_loop import HandReactor
@@ -16,6 +17,7 @@ from tcpd.admission.networks import Networks
 from tcpd.admission.rules import Access, Limits
 from tcpd.admission.sweep import Sweep
 from tcpd.events import Bus, SessionOpened, SessionRefused
+from tcpd.net.lingering import lingering_on
 from tcpd.net.network import Network
 from tcpd.serving import Serving
 from tcpd.session import Origin
@@ -38,6 +40,14 @@ class Handler(Factory):
                 factory.peers.append(self.transport.getPeer().host)
 
         return Noting()
+
+
+class Closes(Protocol):
+    """Reads nothing, and closes at once."""
+
+    def connectionMade(self):
+        self.transport.stopReading()
+        self.transport.loseConnection()
 
 
 class House:
@@ -202,6 +212,50 @@ def test_limits_count_the_clients_and_not_the_proxy(house):
     assert (at.gate.open, at.gate.addresses) == (0, 0)
     at.come(client_of("192.0.2.7"))
     assert at.handler.peers[3:] == ["192.0.2.7"]
+
+
+@pytest.mark.parametrize("more", [b"", b"GET /"], ids=["nothing", "more"])
+@pytest.mark.parametrize(
+    ("why", "settings"),
+    [
+        ("denied", {"access": Access(deny=(NetworkText.parse("192.0.2.7"),))}),
+        ("per-address", {"limits": Limits(per_address=1)}),
+        ("rate", {"limits": Limits(rate=0.001, burst=1)}),
+        ("proxy-invalid", {}),
+        ("proxy-untrusted", {"trusted": ("127.0.0.9",)}),
+    ],
+)
+def test_who_is_refused_holds_no_place_though_it_says_more_and_stays(house, why, settings, more):
+    at = house(**settings)
+    header = b"PROXY TCP9 nonsense\r\n" if why == "proxy-invalid" else client_of("192.0.2.7")
+    served = why in ("per-address", "rate")
+    if served:
+        at.come(client_of("192.0.2.7"))
+    for _ in range(3):
+        assert is_closed(at.come(header + more))
+    assert at.refusals == {why: 3}
+    assert len(lingering_on(at.reactor)) == 0
+    assert at.gate.open == at.gate.addresses == served
+    assert not at.serving.arrivals
+
+
+def test_a_socket_that_lingers_counts_for_the_client_that_a_header_told(house):
+    at = house(limits=Limits(per_address=2))
+    at.serving.terms = replace(at.serving.terms, factory=Factory.forProtocol(Closes))
+    for _ in range(2):
+        at.come(client_of("192.0.2.7") + b"never read")
+    assert not at.serving.origin.sessions
+    assert len(lingering_on(at.reactor)) == 2
+    assert at.gate.count(IPv4Address("TCP", "192.0.2.7", 1)) == 2
+    assert is_closed(at.come(client_of("192.0.2.7") + b"never read"))
+    assert at.refusals == {"per-address": 1}
+    assert at.gate.open == 2
+    at.come(client_of("192.0.2.8") + b"never read")
+    assert at.gate.open == 3
+    for client in at.clients:
+        client.close()
+    at.reactor.turn(3)
+    assert (at.gate.open, at.gate.addresses) == (0, 0)
 
 
 def test_all_sessions_together_count_before_the_header(house):
