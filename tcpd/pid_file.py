@@ -5,7 +5,8 @@ Rules:
 - Who runs holds a lock on it (flock(2)), which ends with the process however that ends. So a file
   that a killed process has left behind is taken over, even if its number is another process's now.
 - A file that isn't locked may be that of a program which knows no lock: if the process that it
-  names was there before the file was written, it is left alone.
+  names was there before the file was written, it is left alone. One that is over but that its
+  parent hasn't asked about yet (a zombie; in a container, pid 1 may never ask) isn't there.
 - At the end it is removed; where the directory is no longer ours to write to, it is emptied.
 """
 
@@ -24,6 +25,7 @@ _LONGEST = 32  # bytes; a number, and a line's end
 # Seconds by which a process seems to start later than it does: a tick of the kernel's (proc(5)),
 # and what the clocks are apart.
 _SLACK = 2.0
+_DEAD = ("Z", "X", "x")  # states of a process that is over, but still listed; proc(5)
 
 
 class PidFile:
@@ -137,10 +139,12 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _start_of(pid: int) -> float | None:
-    """Return when a process started, in seconds since 1970; None if there is no such process."""
+    """Return when a process started, in seconds since 1970; None if there is none that runs."""
     try:
         # What comes after the name, which may hold anything: proc(5), fields 3 and on.
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+        if fields[0] in _DEAD:
+            return None
         ticks = int(fields[19])
         boot = next(
             int(line.split()[1])

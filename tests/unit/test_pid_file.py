@@ -84,6 +84,18 @@ def test_a_running_process_that_knows_no_lock_keeps_its_file(path: Path) -> None
         child.communicate(b"\n")
 
 
+def test_one_of_a_process_that_is_over_but_not_reaped_is_taken_over(path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    try:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # a zombie, until it is asked for
+        path.write_text(f"{child.pid}\n")
+        file = PidFile(path)
+        assert file.claim() == child.pid
+        file.remove()
+    finally:
+        child.wait()
+
+
 def test_a_locked_one_is_taken(path: Path) -> None:
     first = PidFile(path)
     first.claim()
