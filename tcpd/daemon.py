@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.internet import TimerService
@@ -161,8 +162,9 @@ class Daemon(MultiService):
         self.vitals.start()
         self.sinks.start()
         # After the reactor has dropped the last sessions, which are to be written down too.
-        self.reactor.addSystemEventTrigger("after", "shutdown", self.captures.finish)
-        self.reactor.addSystemEventTrigger("after", "shutdown", self.sinks.finish)
+        for what, finish in (("captures", self.captures.finish), ("sinks", self.sinks.finish)):
+            tell = partial(self._stopping.tell_writing, what)
+            self.reactor.addSystemEventTrigger("after", "shutdown", finish, tell)
         for note in self._notes:
             self.log.warn("{note}", note=note)
         self._warn_of(self.config)

@@ -2,28 +2,33 @@
 
 Rules:
 - It accepts and dials no more, then sessions finish (`tcpd.drain`), then everything else stops.
-- The service manager hears how far it is, and its watchdog is fed until the end.
+- The service manager hears how far it is, in every phase, about once a second, and its watchdog is
+  fed until the end: while the reactor runs by the daemon, and after that, when files are still
+  written, from here.
 - Nothing that hangs can make it last much longer than the drain may.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 
-from tcpd.drain import LAST, Drain
+from tcpd.drain import LAST, TICK, Drain
 from tcpd.events import Bus
-from tcpd.net.lingering import lingering_on
+from tcpd.net.lingering import LONGEST, lingering_on
 from tcpd.sd_notify import ServiceManager
 from tcpd.serving import Serving
 
 # Seconds that each word of progress allows the service manager to wait for the next one, so that a
 # long drain is not cut by its own limit for a stop (EXTEND_TIMEOUT_USEC in sd_notify(3)).
 EXTENSION = 10
+
+# What it does, where there is nothing more to tell.
+AT_ONCE = "stopping"
 
 
 class House(Protocol):
@@ -62,6 +67,7 @@ class Stopping:
         self._asked = False
         self._drain: Drain | None = None
         self._last_wait: Deferred[None] | None = None
+        self._linger_call: Any = None
         self._waiting: list[Deferred[None]] = []
 
     @property
@@ -81,6 +87,7 @@ class Stopping:
         self._quick = True
         if self._drain is not None:
             self._drain.hurry()
+            self._tell(AT_ONCE)
         if self._last_wait is not None:
             self._last_wait.cancel()
         self._stop_reactor()
@@ -120,27 +127,61 @@ class Stopping:
         drain.over.addCallback(self._finished)
 
     def _tell_progress(self, left: int, seconds: float) -> None:
+        self._tell(_progress(left, seconds))
+
+    def _tell(self, status: str, **more: str) -> None:
+        """Say how far it is, and ask for the time until it is said again."""
         extension = str(EXTENSION * 1_000_000)
-        self._manager.notify(STATUS=_progress(left, seconds), EXTEND_TIMEOUT_USEC=extension)
+        self._manager.notify(STATUS=status, EXTEND_TIMEOUT_USEC=extension, **more)
 
     def _linger(self, deadline: float) -> Deferred[None]:
         """Wait for what has been closed and is still on its way to its reader, if there is time."""
-        left = 0.0 if self._quick else max(0.0, deadline - self._reactor.seconds())
-        self._last_wait = _within(self._reactor, left, lingering_on(self._reactor).finished())
-        return self._last_wait
+        now = self._reactor.seconds()
+        left = 0.0 if self._quick else min(LONGEST, max(0.0, deadline - now))
+        lingering = lingering_on(self._reactor)
+        self._last_wait = _within(self._reactor, left, lingering.finished())
+        if left and not self._last_wait.called:
+            self._tell_lingering(lingering, now + left)
+        return self._last_wait.addCallback(self._lingered)
+
+    def _tell_lingering(self, lingering: Sized, deadline: float) -> None:
+        seconds = deadline - self._reactor.seconds()
+        self._tell(_progress(len(lingering), seconds, "reader", "to take the rest"))
+        self._linger_call = self._reactor.callLater(TICK, self._tell_lingering, lingering, deadline)
+
+    def _lingered(self, _: None) -> None:
+        self._last_wait = None
+        if self._linger_call is not None:
+            self._linger_call.cancel()
+            self._linger_call = None
+            self._tell(AT_ONCE)
+
+    def tell_writing(self, what: str) -> float:
+        """Say that something is still being written, when the reactor turns no more.
+
+        Args:
+            what: what is written.
+
+        Returns:
+            In how many seconds, at most, to say it again.
+        """
+        interval = self._manager.watchdog_interval
+        fed = {} if interval is None else {"WATCHDOG": "1"}
+        self._tell(f"stopping: writes what waits for {what}", **fed)
+        return TICK if interval is None else min(TICK, interval)
 
     def _finished(self, result: object) -> None:
-        self._drain = self._last_wait = None
+        self._drain = None
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             each.callback(None)
 
 
-def _progress(left: int, seconds: float) -> str:
+def _progress(left: int, seconds: float, what: str = "session", how: str = "left") -> str:
     """Return a line for `systemctl status` that says how far the stop is."""
-    if not left:
-        return "stopping"
-    return f"draining: {left} session{'s' if left > 1 else ''} left, {math.ceil(seconds)} s"
+    if not left or seconds <= 0:
+        return AT_ONCE
+    return f"draining: {left} {what}{'s' if left > 1 else ''} {how}, {math.ceil(seconds)} s"
 
 
 def _within(clock: Any, seconds: float, awaited: Deferred[Any]) -> Deferred[None]:

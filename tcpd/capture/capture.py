@@ -8,6 +8,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable
@@ -247,9 +248,13 @@ class Capture:
             self._writer.offer(self._name(), self._format.trailer(at, lost))
         self._writer.close()
 
-    def wait(self) -> None:
-        """Wait until it has been written; for the very end."""
-        self._writer.wait()
+    def wait(self, tell: Callable[[], float] = lambda: math.inf) -> None:
+        """Wait until it has been written; for the very end.
+
+        Args:
+            tell: called now and then meanwhile; gives in how many seconds to call it again.
+        """
+        self._writer.wait(tell)
         self._tell_lost(always=True)
 
     @property

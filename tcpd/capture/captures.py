@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import errno
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -212,13 +213,17 @@ class Captures:
         for capture in (*self._configured.values(), *self._retired):
             capture.reopen()
 
-    def finish(self) -> None:
-        """End all, and write what waits; blocks for a few seconds at most."""
+    def finish(self, tell: Callable[[], float] = lambda: math.inf) -> None:
+        """End all, and write what waits; blocks for a few seconds at most.
+
+        Args:
+            tell: called now and then meanwhile; gives in how many seconds to call it again.
+        """
         everyone = self._all()
         for capture in everyone:
             capture.stop("tcpd stops")
         for capture in everyone:
-            capture.wait()
+            capture.wait(tell)
         self._configured.clear()
         self._by_listener.clear()
         self._by_session.clear()

@@ -9,6 +9,7 @@ Rules:
 from __future__ import annotations
 
 import errno
+import math
 import threading
 import time
 from collections import deque
@@ -117,10 +118,16 @@ class Writer:
         if self._thread is None:
             self._files.close()
 
-    def wait(self) -> None:
-        """Wait until that is done."""
-        if self._thread is not None:
-            self._thread.join(STOP + 1.0)
+    def wait(self, tell: Callable[[], float] = lambda: math.inf) -> None:
+        """Wait until that is done, or long enough.
+
+        Args:
+            tell: called now and then meanwhile; gives in how many seconds to call it again.
+        """
+        end = time.monotonic() + STOP + 1.0
+        thread = self._thread
+        while thread is not None and thread.is_alive() and (left := end - time.monotonic()) > 0:
+            thread.join(min(left, tell()))
 
     @property
     def is_over(self) -> bool:

@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import itertools
+import math
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -87,10 +88,13 @@ class Sinks:
         for runner in self._runners.values():
             runner.reopen()
 
-    def finish(self) -> None:
+    def finish(self, tell: Callable[[], float] = lambda: math.inf) -> None:
         """Have all sinks write what waits, and end; blocks until they have, or their time is up.
 
         For the very end, when the reactor has stopped and the last sessions have been closed.
+
+        Args:
+            tell: called now and then meanwhile; gives in how many seconds to call it again.
         """
         if self._look.running:
             self._look.stop()
@@ -99,7 +103,8 @@ class Sinks:
         for runner in everyone:
             runner.close()
         for runner in everyone:
-            runner.wait()
+            while not runner.is_over():
+                runner.wait(tell())
             self._troubles[runner].say_end()
         self._ending, self._runners, self._troubles = [], {}, {}
 

@@ -8,6 +8,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -98,10 +99,9 @@ class Runner:
         if self._thread is None:
             self._abandon()
 
-    def wait(self) -> None:
-        """Wait until it has ended, or its time is up; `close` was called before."""
-        self.ended.wait(max(0.0, self.deadline - time.monotonic()))
-        self.is_over()
+    def wait(self, seconds: float = math.inf) -> None:
+        """Wait until it has ended, its time is up, or so long; `close` was called before."""
+        self.ended.wait(max(0.0, min(seconds, self.deadline - time.monotonic())))
 
     def is_over(self) -> bool:
         """Return whether it has ended after `close`, or its time is up: then it is left alone."""

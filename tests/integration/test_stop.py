@@ -1,5 +1,6 @@
 """How real daemons stop: what their sessions get to finish, how long it takes, and the status."""
 
+import os
 import re
 import select
 import signal
@@ -17,6 +18,7 @@ from helpers.service_manager import Manager
 
 REACTORS = ("tcpd", "epoll", "asyncio", "poll")
 SIZE = 67 * 1000 * 1000
+SOME = 1000 * 1000
 HANDLERS = f"""
 from twisted.internet import task
 from twisted.internet.protocol import Factory, Protocol
@@ -28,6 +30,12 @@ class Heap(Protocol):
     def connectionMade(self):
         self.transport.write(bytes({SIZE}))
         print("heaped", flush=True)
+
+class Some(Protocol):
+    "Queue what the kernel takes at once, and a reader that sleeps doesn't."
+    def connectionMade(self):
+        self.transport.write(bytes({SOME}))
+        print("queued", flush=True)
 
 class Producer(Protocol):
     "Never finishes."
@@ -350,6 +358,59 @@ def test_the_service_manager_hears_how_far_it_is(handlers: Path) -> None:
     assert {"EXTEND_TIMEOUT_USEC": "10000000", "STATUS": "draining: 1 session left, 2 s"} in told
     assert sum("WATCHDOG" in each for each in told) >= 10
     assert not any("READY" in each for each in told)
+
+
+def test_the_service_manager_hears_of_readers_that_take_their_time(handlers: Path) -> None:
+    with Manager(handlers / "notify") as manager:
+        flags = configured(handlers, "1h", slow="h.py:Some")
+        environ = {**manager.environ, "WATCHDOG_USEC": "200000"}
+        with tcpd(*flags, cwd=handlers, env=environ) as daemon:
+            with daemon.connect("slow") as sock:
+                daemon.wait_for("queued")
+                daemon.process.send_signal(signal.SIGTERM)
+                daemon.wait_for("shutdown")  # the kernel has all, and the reader nothing
+                since = len(manager.heard)
+                last = [manager.wait_for("EXTEND_TIMEOUT_USEC") for _ in range(3)]
+                assert count(sock) == SOME
+            assert daemon.process.wait(PATIENCE) == 0
+        while manager.pending():
+            manager.receive()
+    told = manager.heard[since:]
+    assert all(each["EXTEND_TIMEOUT_USEC"] == "10000000" for each in last)
+    assert "draining: 1 reader to take the rest, " in last[-1]["STATUS"]
+    assert {"EXTEND_TIMEOUT_USEC": "10000000", "STATUS": "stopping"} in told
+    assert sum("WATCHDOG" in each for each in told) >= 10
+
+
+def test_the_service_manager_hears_that_sinks_still_write(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "stuck")
+    (tmp_path / "tcpd.toml").write_text("""
+[listeners.echo]
+listen = "tcp:0:interface=127.0.0.1"
+[sinks.stuck]
+kind = "jsonl"
+options = { path = "stuck" }
+stop = "2500ms"
+""")
+    with Manager(tmp_path / "notify") as manager:
+        environ = {**manager.environ, "WATCHDOG_USEC": "1000000"}
+        with tcpd("--config=tcpd.toml", cwd=tmp_path, env=environ) as daemon:
+            with daemon.connect() as sock:
+                sock.sendall(b"x")
+                assert sock.recv(1) == b"x"
+            daemon.process.send_signal(signal.SIGTERM)
+            manager.wait_for("STOPPING")
+            since = len(manager.heard)
+            assert daemon.process.wait(PATIENCE) == 0
+        while manager.pending():
+            manager.receive()
+    wanted = {
+        "STATUS": "stopping: writes what waits for sinks",
+        "EXTEND_TIMEOUT_USEC": "10000000",
+        "WATCHDOG": "1",
+    }
+    # Twice in the watchdog's time, for 2.5 s; fewer on a machine that is busy.
+    assert manager.heard[since:].count(wanted) >= 3
 
 
 def test_a_term_during_the_start_is_not_lost(tmp_path: Path) -> None:
