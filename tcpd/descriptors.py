@@ -21,9 +21,10 @@ from twisted.internet.selectreactor import SelectReactor
 
 from tcpd.config.schema import Config
 
-# For all that isn't a session: the admin side's connections (128), logs, sinks and captures, the
-# reactor's own, name lookups.
-BESIDES = 256
+# For all that isn't a session: logs, sinks and captures, the reactor's own, name lookups.
+BESIDES = 128
+# For each address of the admin side: a UNIX socket has that many places.
+ADMIN = 256
 # The first file that select(2) can't watch: FD_SETSIZE.
 SELECT_LIMIT = 1024
 
@@ -41,7 +42,9 @@ def make_room(config: Config, reactor: Any) -> Iterator[str]:
     caps = [each.limits.sessions for each in config.listeners.values()]
     sessions = sum(cap for cap in caps if cap != "off")
     addresses = sum(len(each.listen) for each in config.listeners.values())
-    need = None if "off" in caps else sessions + addresses + len(config.connectors) + BESIDES
+    admin = 0 if config.admin is None else ADMIN * len(config.admin.listen)
+    rest = addresses + len(config.connectors) + admin + BESIDES
+    need = None if "off" in caps else sessions + rest
     if isinstance(reactor, SelectReactor):
         limit = SELECT_LIMIT
         may = f"the select reactor can watch only {limit} files; choose another"

@@ -16,6 +16,7 @@ _FILES = {
     "/ask.js": ("ask.js", _SCRIPT),
     "/detail.js": ("detail.js", _SCRIPT),
     "/draw.js": ("draw.js", _SCRIPT),
+    "/events.js": ("events.js", _SCRIPT),
     "/talk.js": ("talk.js", _SCRIPT),
     "/style.css": ("style.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),

@@ -252,6 +252,12 @@ class TLSTransport(StreamTransport):
             return None
         return super()._postLoseConnection()
 
+    def unregisterProducer(self) -> None:
+        """Let the producer go; a farewell that waits for the kernel goes on without it."""
+        super().unregisterProducer()
+        if self._leaving and self.connected:
+            self.startWriting()
+
     def _shut_down_write(self) -> None:
         try:
             self.socket.finish_writing()

@@ -485,6 +485,15 @@ ABORT, LOSE, LOSE_WRITE, PAUSE, RAISE = (
 )
 # Saw a reset in place of the end, for what it sent wasn't read.
 @found([("send", 1), ("later", [("write", 10), LOSE]), ("turn",), ("send", 1)])
+# Never ended: the producer came while the close_notify waited.
+@found(
+    [
+        ("later", [("write", 100_000), LOSE]),
+        ("later", [("sequence", 30_000)]),
+        ("nibble",),
+        ("later", [("pull producer",)]),
+    ]
+)
 def any_session(world, log, play):
     """Play a session through, and hold its end against what must be."""
     half_closeable, script, course = play

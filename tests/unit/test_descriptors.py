@@ -1,14 +1,15 @@
 """How many files the process may open, beside how many sessions its listeners allow."""
 
 import resource
+from dataclasses import replace
 
 import pytest
 from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.testing import MemoryReactorClock
 
 from tcpd.admission.rules import Limits
-from tcpd.config.schema import Config, ListenerConfig
-from tcpd.descriptors import BESIDES, make_room
+from tcpd.config.schema import AdminConfig, Config, ListenerConfig
+from tcpd.descriptors import ADMIN, BESIDES, make_room
 from tcpd.endpoint import ServerEndpoint
 
 FOREVER = resource.RLIM_INFINITY
@@ -65,6 +66,13 @@ def test_the_limit_is_raised_as_far_as_needed(limits, caps, then, kernel) -> Non
     kernel.limits = limits
     assert room_for(*caps) == []
     assert kernel.limits == (then, limits[1])
+
+
+def test_each_address_of_the_admin_side_needs_some(kernel) -> None:
+    kernel.limits = (1024, FOREVER)
+    admin = AdminConfig(listen=(ServerEndpoint.parse("unix:a"), ServerEndpoint.parse("unix:b")))
+    assert list(make_room(replace(configured(10000), admin=admin), MemoryReactorClock())) == []
+    assert kernel.limits[0] == 10001 + 2 * ADMIN + BESIDES
 
 
 @pytest.mark.parametrize("soft", [20000, FOREVER])

@@ -3,10 +3,10 @@
 import { act, sure, tell } from "./ask.js";
 import { $, Rows, Spark, clock, count, duration, el, peer, rate, say, size, style, visible } from "./draw.js";
 import { detailEvent, detailRestart, detailSnapshot, openDetail } from "./detail.js";
+import { note } from "./events.js";
 import { follow, post } from "./talk.js";
 
 const KEPT = 60;
-const EVENTS = 150;
 const COLUMNS = [
   { key: "client", title: "Client", of: (s) => visible(peer(s.client)), class: "who" },
   { key: "listener", title: "Listener", of: (s) => s.listener, class: "place" },
@@ -28,8 +28,6 @@ if (matchMedia("(max-width: 760px)").matches) $("limit").value = query.limit = "
 let latest = null;
 let before = null;
 let stop = () => {};
-let held = false;
-let waiting = [];
 
 // -- the stream ---------------------------------------------------------------------------------
 
@@ -403,60 +401,6 @@ $("filter").addEventListener("input", (event) => {
   }, 200);
 });
 $("query").addEventListener("submit", (event) => event.preventDefault());
-
-// -- events -------------------------------------------------------------------------------------
-
-const KNOWN = new Set(["time", "event.name", "event.sequence", "host.name", "service.instance.id", "session.id", "listener", "connector", "handler", "client.address", "client.port", "network.local.address"]);
-const KINDS = { "session.refused": "warn", "handler.failed": "bad", "configuration.refused": "bad", "sink.lost": "bad", lost: "warn" };
-
-function summary(event) {
-  const name = event["event.name"];
-  if (name === "lost") return `${count(event.count)} more, too fast to show`;
-  if (name === "session.closed") {
-    return `${event["close.reason"]} after ${duration(event.duration)}, ${size(event["bytes.in"])} in, ${size(event["bytes.out"])} out`;
-  }
-  if (name === "session.opened") return "";
-  if (name === "session.refused") return event["refuse.reason"];
-  if (name === "listener.changed") return `${event.address} ${event.up ? "is open" : "is closed"}`;
-  if (name === "connector.changed") return [event.state, event.detail].filter(Boolean).join(": ");
-  const rest = Object.entries(event).filter(([key]) => !KNOWN.has(key));
-  return rest.map(([key, value]) => `${key}=${typeof value === "string" ? value : JSON.stringify(value)}`).join(" ");
-}
-
-function note(event) {
-  if (held) {
-    waiting.push(event);
-    if (waiting.length > EVENTS) waiting.shift();
-    return;
-  }
-  const list = $("events");
-  $("no-events").hidden = true;
-  const name = event["event.name"];
-  const who = event["client.address"] ? peer({ address: event["client.address"], port: event["client.port"] }) : "";
-  const where = event.listener || event.connector || "";
-  const item = el("li", { class: KINDS[name] || "" },
-    el("div", {}, el("b", {}, visible(name)), el("time", {}, event.time ? clock(Date.parse(event.time) / 1000) : "")),
-    el("div", { class: "quiet" }, visible([where, who].filter(Boolean).join(" · "))),
-    el("div", { class: "words" }, visible(summary(event)).slice(0, 300)));
-  if (event["session.id"]) {
-    item.classList.add("link-to");
-    item.tabIndex = 0;
-    item.addEventListener("click", () => openDetail(event["session.id"]));
-    item.addEventListener("keydown", (press) => press.key === "Enter" && openDetail(event["session.id"]));
-  }
-  list.prepend(item);
-  while (list.children.length > EVENTS) list.lastElementChild.remove();
-}
-
-$("hold").addEventListener("click", (event) => {
-  held = !held;
-  event.target.setAttribute("aria-pressed", String(held));
-  say(event.target, held ? "Go on" : "Pause");
-  if (!held) {
-    waiting.forEach(note);
-    waiting = [];
-  }
-});
 
 // -- the whole -----------------------------------------------------------------------------------
 

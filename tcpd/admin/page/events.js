@@ -1,0 +1,60 @@
+// What happens, the newest first; it can be held to be read.
+
+import { openDetail } from "./detail.js";
+import { $, clock, count, duration, el, peer, say, size, visible } from "./draw.js";
+
+const EVENTS = 150;
+const KNOWN = new Set(["time", "event.name", "event.sequence", "host.name", "service.instance.id", "session.id", "listener", "connector", "handler", "client.address", "client.port", "network.local.address"]);
+const KINDS = { "session.refused": "warn", "handler.failed": "bad", "configuration.refused": "bad", "sink.lost": "bad", lost: "warn" };
+
+let held = false;
+let waiting = [];
+
+function summary(event) {
+  const name = event["event.name"];
+  if (name === "lost") return `${count(event.count)} more, too fast to show`;
+  if (name === "session.closed") {
+    return `${event["close.reason"]} after ${duration(event.duration)}, ${size(event["bytes.in"])} in, ${size(event["bytes.out"])} out`;
+  }
+  if (name === "session.opened") return "";
+  if (name === "session.refused") return event["refuse.reason"];
+  if (name === "listener.changed") return `${event.address} ${event.up ? "is open" : "is closed"}`;
+  if (name === "connector.changed") return [event.state, event.detail].filter(Boolean).join(": ");
+  const rest = Object.entries(event).filter(([key]) => !KNOWN.has(key));
+  return rest.map(([key, value]) => `${key}=${typeof value === "string" ? value : JSON.stringify(value)}`).join(" ");
+}
+
+export function note(event) {
+  if (held) {
+    waiting.push(event);
+    if (waiting.length > EVENTS) waiting.shift();
+    return;
+  }
+  const list = $("events");
+  $("no-events").hidden = true;
+  const name = event["event.name"];
+  const who = event["client.address"] ? peer({ address: event["client.address"], port: event["client.port"] }) : "";
+  const where = event.listener || event.connector || "";
+  const item = el("li", { class: KINDS[name] || "" },
+    el("div", {}, el("b", {}, visible(name)), el("time", {}, event.time ? clock(Date.parse(event.time) / 1000) : "")),
+    el("div", { class: "quiet" }, visible([where, who].filter(Boolean).join(" · "))),
+    el("div", { class: "words" }, visible(summary(event)).slice(0, 300)));
+  if (event["session.id"]) {
+    item.classList.add("link-to");
+    item.tabIndex = 0;
+    item.addEventListener("click", () => openDetail(event["session.id"]));
+    item.addEventListener("keydown", (press) => press.key === "Enter" && openDetail(event["session.id"]));
+  }
+  list.prepend(item);
+  while (list.children.length > EVENTS) list.lastElementChild.remove();
+}
+
+$("hold").addEventListener("click", (event) => {
+  held = !held;
+  event.target.setAttribute("aria-pressed", String(held));
+  say(event.target, held ? "Go on" : "Pause");
+  if (!held) {
+    waiting.forEach(note);
+    waiting = [];
+  }
+});
