@@ -3,7 +3,8 @@
 Rules:
 - An IPv4 address and its IPv4-mapped IPv6 form (RFC 4291, 2.5.5.2) are the same peer, however it is
   spelled; a network of mapped addresses is the IPv4 network that it stands for.
-- A network is one only if every reader would read it the same: no host bits, no scope, no netmask.
+- A network is one only if every reader would read it the same: no host bits, no scope, no netmask;
+  and no `0.0.0.0` or `::` alone, which elsewhere stand for everyone and would match nobody.
 - Nothing here knows Twisted or the configuration.
 """
 
@@ -93,6 +94,9 @@ class Network(str):
         if network.network_address != address:
             hint = f"write '{network}', or '{address}' for this one address"
             raise _wrong(value, f"the address goes on behind the first {prefix} bits", hint)
+        if prefix == bits and address.is_unspecified:
+            hint = f"did you mean '{address}/0', which is everyone with IPv{address.version}?"
+            raise _wrong(value, "nobody connects from this address", hint)
         return cls(address if prefix == bits else network)
 
     def span(self) -> tuple[int, int]:
