@@ -7,7 +7,8 @@ Rules:
   closed as `loseConnection` does it: what is queued reaches its reader first.
 - What is open at the deadline is aborted. There is an end to it whatever handlers do.
 - A session ends because of the stop (`shutdown`), is cut at the deadline (`drain-timeout`), or ends
-  for a reason of its own, as at any other time.
+  for a reason of its own, as at any other time. Who is cut since somebody wanted it to be quick has
+  missed no deadline: that is the stop's doing, too.
 """
 
 from __future__ import annotations
@@ -177,9 +178,13 @@ class Drain:
                 are="is" if count == 1 else "are",
             )
         for session in tuple(self._sessions()):
-            self._safely(session, _abort)
+            self._safely(session, self._abort)
         if not self._ended and self._end_call is None:
             self._end_call = self._clock.callLater(LAST, self._end)
+
+    def _abort(self, session: Session) -> None:
+        transport: Any = session.transport
+        transport.abort_because("shutdown" if self._hurried else "drain-timeout")
 
     # -- the end -----------------------------------------------------------------------------
 
@@ -208,11 +213,6 @@ class Drain:
         setattr(self, name, None)
         if call is not None and call.active():
             call.cancel()
-
-
-def _abort(session: Session) -> None:
-    transport: Any = session.transport
-    transport.abort_because("drain-timeout")
 
 
 def _drainable(protocol: Any) -> Any:

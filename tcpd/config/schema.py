@@ -218,7 +218,7 @@ class StopConfig:
     """How the process stops."""
 
     drain: Seconds | Literal["off"] = DRAIN
-    """How long open sessions may take to finish before they are cut; `off` closes them at once."""
+    """How long open sessions may take to finish before they are cut; `off` leaves them no time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,15 @@ import contextlib
 import random
 import signal
 import threading
+import time
 
 from faults.harness import receive, receive_all
 from faults.soak_faults import header_stalls, never_reads, silence
 from faults.soak_field import DRAIN, MORE, Field
 
 READERS = 4
+# Seconds: enough of the drain's time is left.
+NAP = DRAIN / 4
 OTHERS = (never_reads, silence, header_stalls)
 
 
@@ -27,6 +30,8 @@ def drain(field: Field) -> tuple[int, list[str]]:
             other(field, random.Random(number))
 
     def read(number: int) -> None:
+        # One sleeps first: what it is owed has to wait for it.
+        time.sleep(NAP if number == 0 else 0.0)
         with socks[number] as sock:
             got = begun[number] + receive_all(sock)
         if got != MORE:

@@ -228,7 +228,7 @@ def test_a_second_signal_ends_a_drain_at_once(handlers: Path, number: int) -> No
             begun = time.monotonic()
             assert daemon.stop(number) == 0
             assert time.monotonic() - begun < 5
-    assert ends(daemon) == {"stalled": "drain-timeout", "producer": "drain-timeout"}
+    assert ends(daemon) == {"stalled": "shutdown", "producer": "shutdown"}
     assert "Traceback" not in daemon.output
 
 
@@ -249,7 +249,7 @@ def test_without_a_drain_a_term_is_quick(handlers: Path, drain: str) -> None:
             assert daemon.stop() == 0
             assert time.monotonic() - begun < 5
             assert receive_all(late) == b""  # it isn't asked
-    assert ends(daemon) == {"stalled": "drain-timeout", "idle": "shutdown", "late": "shutdown"}
+    assert ends(daemon) == {"stalled": "shutdown", "idle": "shutdown", "late": "shutdown"}
 
 
 @pytest.mark.parametrize("reactor", ["tcpd", "asyncio"])

@@ -162,7 +162,7 @@ def test_who_hurries_has_the_rest_cut_soon() -> None:
     assert house.ends == {"asked": "shutdown"}  # nothing kept it
     assert asked.protocol.asked == 1
     house.clock.pump([QUICK, 0, 0])
-    assert house.ends == {"asked": "shutdown", "stuck": "drain-timeout"}
+    assert house.ends == {"asked": "shutdown", "stuck": "shutdown"}  # it missed no deadline
     assert house.over == [QUICK]
     house.drain.hurry()
     assert house.clock.getDelayedCalls() == []
