@@ -1,7 +1,7 @@
-"""Whether an address that is open could be opened once more by the process as it is now.
+"""What is asked before an address is closed for another: will it help, and can it be undone.
 
-It is asked before such an address is closed. After a start as root, a process that has become
-somebody else holds sockets that it could never bind again.
+After a start as root, a process that has become somebody else holds sockets that it could never
+bind again. And an address may be in the way of a new one without being the only one that is.
 """
 
 from __future__ import annotations
@@ -9,7 +9,12 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from collections.abc import Collection
+from contextlib import ExitStack
 
+from twisted.internet import tcp
+
+from tcpd.endpoint import ServerEndpoint
 from tcpd.net.port import Port
 from tcpd.net.unix_port import UNIXPort
 
@@ -31,6 +36,42 @@ def why_not_again(port: Port) -> str:
     except OSError:
         pass
     return ""
+
+
+def why_not_in_place_of(wanted: ServerEndpoint, others: Collection[Port]) -> OSError | None:
+    """Return what would keep a TCP address from being bound if some open ports were closed first.
+
+    Nobody who connects notices: the ports go on listening, and what is bound here never listens.
+    While it is bound, SO_REUSEPORT (socket(7)) has the kernel overlook the ports, and nobody else:
+    it wants the option on both sides, and one user behind both.
+
+    Returns:
+        what bind(2) says; None if nothing, or if it can't be known: of a UNIX socket, and of a port
+        that was opened by another user, as before the process gave up its privileges.
+    """
+    number = wanted.port
+    if number is None or any(not _may_be_overlooked(each) for each in others):
+        return None
+    host = wanted.interface
+    with ExitStack() as after:
+        for each in others:
+            before = each.socket.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+            each.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            after.callback(each.socket.setsockopt, socket.SOL_SOCKET, socket.SO_REUSEPORT, before)
+        try:
+            place = tcp._resolveIPv6(host, number) if ":" in host else (host, number)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            probe = after.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+                probe.setsockopt(socket.SOL_SOCKET, option, 1)
+            probe.bind(place)
+        except OSError as error:
+            return error
+    return None
+
+
+def _may_be_overlooked(port: Port) -> bool:
+    return not isinstance(port, UNIXPort) and os.fstat(port.fileno()).st_uid == os.geteuid()
 
 
 def _why_no_file(path: bytes) -> str:

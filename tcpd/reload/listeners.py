@@ -7,7 +7,7 @@ version what sessions to come are served on.
 
 An address that can't be open beside one that goes (another interface of the same port) is the only
 one for which a socket is closed first: last of all, and opened anew if the reload fails at it. It
-isn't closed if this process couldn't open it anew.
+isn't closed if this process couldn't open it anew, nor if somebody else is in the way as well.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
@@ -22,7 +23,7 @@ from twisted.logger import Logger
 from tcpd.errors import StartError
 from tcpd.listener import Door, Listener
 from tcpd.net.port import Port
-from tcpd.reload.again import why_not_again
+from tcpd.reload.again import why_not_again, why_not_in_place_of
 from tcpd.reload.house import House
 from tcpd.session import format_address
 
@@ -158,8 +159,12 @@ class ListenersChange:
     def displace(self, undo: ExitStack) -> list[StartError]:
         """Close what stands in the way of a new address, and open that; the last step that fails.
 
-        Who connects in between is refused; who waits to be accepted is accepted first.
+        Who connects in between is refused; who waits to be accepted is accepted first, or refused
+        where the limits say so, for it has nowhere to wait any longer. So nothing is closed if it
+        can be known to be in vain.
         """
+        if in_vain := self._in_vain():
+            return in_vain
         for _, door in self._to_open:
             for place in reversed(self._in_the_way(door)):
                 listener, other = self._open.pop(place)
@@ -224,6 +229,18 @@ class ListenersChange:
                         f" couldn't be opened again: {why}; restart tcpd to change this address"
                     )
                 )
+        return problems
+
+    def _in_vain(self) -> list[StartError]:
+        """Return why addresses can't be opened even if those in their way are closed."""
+        problems = []
+        for change, door in self._to_open:
+            found = [self._open[place][1].port for place in self._in_the_way(door)]
+            ports: list[Any] = [port for port in found if isinstance(port, Port)]
+            error = why_not_in_place_of(door.address, ports)
+            if error is not None:
+                refused = CannotListenError(door.address.interface, door.address.port, error)
+                problems.append(change.listener.problem_with(door, refused))
         return problems
 
     def _reopen(self, listener: Listener, door: Door, address: str) -> None:

@@ -154,17 +154,71 @@ def test_another_interface_of_the_same_port_takes_the_place_of_the_first(house) 
     assert house.talk(house.connect(number)) == b"x"
 
 
-def test_what_is_closed_for_another_is_opened_again_if_that_fails(house) -> None:
+@pytest.mark.parametrize("told_beforehand", [True, False])
+def test_nothing_is_closed_in_vain_or_else_it_is_opened_again(
+    house, monkeypatch, told_beforehand
+) -> None:
     number, other = free_port(), free_port()
     house.start(echo("a", tcp(number), tcp(other)))
+    ports = house.ports("a")
     early = house.connect(number)
+    if not told_beforehand:  # the ports were opened by root, say, who we are no more
+        monkeypatch.setattr(os, "geteuid", lambda: 54321)
     with socket.create_server(("127.0.0.2", other)):
         event = house.reload(echo("a", f"tcp:{number}", f"tcp:{other}"))
     assert event.errors == (f"listener 'a' cannot listen on *:{other}: address already in use",)
     assert house.changes == []
+    assert (house.ports("a") == ports) is told_beforehand
     for each in (number, other):
         assert house.talk(house.connect(each)) == b"x"
     assert house.talk(early) == b"x"
+
+
+@pytest.mark.parametrize("interface", ["", ":interface=0.0.0.0", r":interface=\:\:"])
+def test_who_waits_for_a_place_goes_on_waiting_when_a_reload_is_refused(house, interface) -> None:
+    number = free_port()
+    waits = "limits = { sessions = 1, at_limit = 'wait' }"
+    house.start(echo("a", tcp(number), more=waits))
+    (port,) = house.ports("a")
+    inside = house.connect(number)
+    assert house.talk(inside) == b"x"
+    waiting = house.connect(number)
+    with socket.create_server(("127.0.0.2", number)):
+        event = house.reload(echo("a", f"tcp:{number}{interface}", more=waits))
+    (error,) = event.errors
+    assert error.startswith("listener 'a' cannot listen on ")
+    assert error.endswith(f":{number}: address already in use")
+    assert house.ports("a") == [port]
+    assert port.socket.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) == 0
+    assert house.talk(waiting) is None
+    assert not house.daemon.listeners["a"].serving.refusals.counts
+    inside.close()
+    house.reactor.turn(6)
+    assert house.hear(waiting) == b"x"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", ":interface=127.0.0.1"),
+        (":interface=127.0.0.1", r":interface=\:\:"),
+        (r":interface=\:\:", ""),
+        (":interface=127.0.0.1", ":interface=127.0.0.1:backlog=7"),
+    ],
+)
+def test_an_address_takes_the_place_of_one_that_it_overlaps(house, before, after) -> None:
+    number = free_port()
+    house.start(echo("a", f"tcp:{number}{before}"))
+    open_session = house.connect(number)
+    waiting = socket.create_connection(("127.0.0.1", number))
+    house.clients.append(waiting)
+    event = house.reload(echo("a", f"tcp:{number}{after}"))
+    assert event.changes == ("listener a: listen changed",)
+    assert [up for _, _, up in house.changes] == [False, True]
+    (port,) = house.ports("a")
+    assert port.socket.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) == 0
+    for client in (open_session, waiting, house.connect(number)):
+        assert house.talk(client) == b"x"
 
 
 def test_what_could_not_be_opened_again_is_not_closed_for_another(house, monkeypatch) -> None:
