@@ -12,6 +12,7 @@ isn't closed if this process couldn't open it anew, nor if somebody else is in t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -278,9 +279,19 @@ class ListenersChange:
             if isinstance(theirs.port, Port) and isinstance(door.port, Port):
                 theirs.port.bequeath(door.port)
             listener.close(theirs)
+        staying = {_socket_of(door) for change in self._changes.values() for door in change.doors}
         for listener, door in self._open:
-            if isinstance(door.port, Port):
+            if isinstance(door.port, Port) and _socket_of(door) not in staying:
                 door.port.accept_waiting()
+                if door.address.kind == "systemd":
+                    self.log.warn(
+                        "reload: systemd has passed the socket of {address}, which stays open"
+                        " without listener {listener}: who connects there waits, and nobody"
+                        " answers, until a reload gives it to a listener, or until its .socket"
+                        " unit is stopped and tcpd restarted",
+                        address=_shown(door),
+                        listener=listener.serving.origin.name,
+                    )
             listener.close(door)
         for change in self._changes.values():
             if change.running is None:
@@ -293,6 +304,13 @@ class ListenersChange:
                 change.running.tell_of(change.new)
         for listener in self._removed:
             house.roster.leave(listener)
+
+
+def _socket_of(door: Door) -> int | None:
+    """Return the number of a door's socket, which its copies share; None if it isn't known."""
+    if door.is_open and isinstance(door.port, Port):
+        return os.fstat(door.port.fileno()).st_ino
+    return None
 
 
 def _shown(door: Door) -> str:

@@ -253,10 +253,16 @@ def test_a_socket_that_was_passed_is_kept_let_go_and_taken_again(tmp_path):
             assert "changed" in house.reload(passed + 'deadlines = { idle = "1m" }\n')
             with house.connect(port) as connection:
                 assert echoes(connection)
-            house.reload(listener("b", "systemd:domain=INET:name=echo"))
+            said = house.reload(listener("b", "systemd:domain=INET:name=echo"))
+            said += house.reload(listener("b", "systemd:domain=INET:index=0"))
+            assert "stays open" not in said
             with house.connect(port) as connection:
                 assert echoes(connection)
-            house.reload(listener("b"))
+            said = house.reload(listener("c"))
+            assert (
+                f"warn: reload: systemd has passed the socket of 127.0.0.1:{port}, which stays"
+                " open without listener b: who connects there waits, and nobody answers,"
+            ) in said
             waits = house.connect(port)  # systemd's queue, and nobody's turn yet
             house.reload(passed)
             with waits:
