@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -331,7 +331,9 @@ class Daemon(MultiService):
         self.config = config
         if self._admin is not None:
             self._admin.configured(config.admin)
-        wanted = {name: each.capture for name, each in config.listeners.items() if each.capture}
+        served: Mapping[str, ListenerConfig | ConnectorConfig]
+        served = {**config.listeners, **config.connectors}  # no name is in both
+        wanted = {name: each.capture for name, each in served.items() if each.capture}
         self.captures.configure(wanted, config.capture)
         if self._access_log is not None:
             self.bus.at_ends.remove(self._access_log)

@@ -89,13 +89,13 @@ class Captures:
     def configure(
         self, configs: Mapping[str, CaptureConfig], live: LiveCaptureConfig | None = None
     ) -> None:
-        """Capture the sessions to come of these listeners, and of no others.
+        """Capture the sessions to come of these listeners and connectors, and of no others.
 
         Nothing here fails. Whatever can be wrong was found when the configuration was read, or
         shows later in the log.
 
         Args:
-            configs: by the listeners' names.
+            configs: by their names.
             live: what holds for the captures that an operator starts.
         """
         self._live = live or self._live
@@ -175,7 +175,7 @@ class Captures:
             capture = self._by_listener.get(what)
             if capture is None and what in self._configured:
                 hint = "take it out of there, and reload"
-                raise CaptureError(f"listener {what} is captured as it is configured; {hint}")
+                raise CaptureError(f"{_shown(what)} is captured as it is configured; {hint}")
         else:
             capture = self._by_session.get(what.number)
         if capture is None:

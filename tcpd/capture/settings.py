@@ -1,4 +1,4 @@
-"""What can be set for captures: the tables `[listeners.NAME.capture]` and `[capture]`."""
+"""What can be set for captures: the table `capture` of a listener or connector, and `[capture]`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIVE_TIME = Seconds(3600.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptureConfig:
-    """The capture of all sessions of a listener."""
+    """The capture of all sessions of a listener or connector."""
 
     path: Path
     """The directory for the files."""

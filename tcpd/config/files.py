@@ -70,7 +70,7 @@ def capture_problems(capture: CaptureConfig, name: object, place: Place) -> Iter
 
     Args:
         capture: the table, as far as it is right: anything in it may be missing.
-        name: the listener's name, which its file has.
+        name: the name of the listener or connector, which its file has.
         place: where the table stands.
     """
     path = getattr(capture, "path", None)

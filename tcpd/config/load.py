@@ -234,9 +234,7 @@ class _Loader:
                 self.problems.append((place / "proxy").error(problem, "leave the table out"))
         if tls is not None:
             self.problems += tls_problems(tls, place / "tls")
-        capture = getattr(listener, "capture", None)
-        if capture is not None:
-            self.problems += capture_problems(capture, place.path[-1], place / "capture")
+        self.check_capture(listener, place)
         if listener is None or len(self.problems) > found:
             return None
         return dataclasses.replace(listener, factory=factory, base=(place / "handler").directory)
@@ -288,9 +286,16 @@ class _Loader:
                 problem = "a UNIX socket has no host name that the server could prove"
                 self.problems.append((place / "tls").error(problem, hint))
             self.problems += tls_problems(tls, place / "tls")
+        self.check_capture(connector, place)
         if connector is None or len(self.problems) > found:
             return None
         return dataclasses.replace(connector, factory=factory, base=(place / "handler").directory)
+
+    def check_capture(self, config: object, place: Place) -> None:
+        """Note what is wrong with the capture of a listener or connector, if it has one."""
+        capture = getattr(config, "capture", None)
+        if capture is not None:
+            self.problems += capture_problems(capture, place.path[-1], place / "capture")
 
     def sink(self, table: object, place: Place) -> SinkConfig | None:
         """Return a sink, or None with its problems noted."""

@@ -200,6 +200,8 @@ class ConnectorConfig:
     """The pauses between tries."""
     deadlines: ConnectorDeadlines = field(default_factory=ConnectorDeadlines)
     """How long its connection may take for what."""
+    capture: CaptureConfig | None = None
+    """That its sessions' bytes are written to files; they aren't without it."""
     factory: Any = field(default=None, compare=False, repr=False, metadata=NO_KEY)
     """The handler, made of its options: the factory that serves the connection."""
     base: Path | None = field(default=None, compare=False, repr=False, metadata=NO_KEY)

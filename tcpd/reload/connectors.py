@@ -11,7 +11,7 @@ from tcpd.errors import StartError
 from tcpd.reload.house import House
 
 # What leaves the connection alone when it changes: it counts from the next one on.
-_LEAVES_CONNECTION = frozenset(("reconnect", "deadlines"))
+_LEAVES_CONNECTION = frozenset(("reconnect", "deadlines", "capture"))
 
 
 class ConnectorsChange:

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -255,6 +256,61 @@ def test_usr1_begins_a_new_file_and_hup_another_format(tmp_path: Path) -> None:
         (found,) = conversations(read(name.read_bytes()).packets)
         assert found.sent[found.began] == data
     assert "dGhyZWU=" in (tmp_path / "files" / "echo.jsonl").read_text()
+
+
+@needs_tshark
+def test_a_connector_is_captured_as_its_table_says(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as stack:
+        server.settimeout(PATIENCE)
+        port = server.getsockname()[1]
+        text = f"""
+[connectors.uplink]
+connect = "tcp:127.0.0.1:{port}"
+reconnect = {{ initial = "1ms" }}
+"""
+        (tmp_path / "tcpd.toml").write_text(text + 'capture = { path = "files" }\n')
+        daemon = stack.enter_context(tcpd("--config=tcpd.toml", cwd=tmp_path))
+
+        def say(data: bytes) -> None:
+            with server.accept()[0] as sock:
+                sock.settimeout(PATIENCE)
+                ports.append(sock.getpeername()[1])
+                assert talk(sock, data) == data
+
+        ports: list[int] = []
+        say(b"one")
+        say(b"two")
+        with server.accept()[0] as amid:
+            (tmp_path / "tcpd.toml").write_text(text)
+            os.kill(daemon.pid, signal.SIGHUP)
+            daemon.wait_for("connector uplink: capture changed")
+            amid.settimeout(PATIENCE)
+            assert talk(amid, b"three") == b"three"  # it stays, in the capture that it began in
+        say(b"four")
+        assert daemon.stop() == 0
+    file = tmp_path / "whole.pcapng"
+    parts = [tmp_path / "files" / name for name in ("uplink.pcapng.1", "uplink.pcapng")]
+    # A HUP begins a new file, too.
+    subprocess.run(["mergecap", "-a", "-w", file, *parts], check=True, timeout=PATIENCE)
+    assert complaints(file) == ""
+    heard = [followed(file, stream) for stream in range(3)]
+    assert heard == [(b"one", b"one"), (b"two", b"two"), (b"three", b"three")]
+    packets = [packet for part in parts for packet in read(part.read_bytes()).packets]
+    began = [each.began for each in conversations(packets)]
+    assert began[:2] == [("127.0.0.1", each) for each in ports[:2]]  # it is tcpd that connects
+    assert not any(each.data == b"four" for each in packets)
+
+
+def test_a_bad_place_of_a_connectors_capture_is_found_too(tmp_path: Path) -> None:
+    (tmp_path / "tcpd.toml").write_text("""
+[connectors.uplink]
+connect = "tcp:127.0.0.1:1"
+capture = { path = "files" }
+""")
+    done = run_tcpd("--config=tcpd.toml", "--check-config", cwd=tmp_path)
+    assert done.returncode == 78
+    assert "tcpd.toml:4: connectors.uplink.capture.path: " in done.stderr
 
 
 def _wait_for(file: Path, text: bytes) -> None:

@@ -419,8 +419,8 @@ sni = [
         '[connectors.a]\nlisten = "tcp:1"\nconnect = "tcp:h:1"\n',
         [
             (
-                "x.toml:2: connectors.a.listen: unknown key; known here: connect, deadlines,"
-                " handler, options, proxy, reconnect, tls"
+                "x.toml:2: connectors.a.listen: unknown key; known here: capture, connect,"
+                " deadlines, handler, options, proxy, reconnect, tls"
             )
         ],
     ),

@@ -94,7 +94,7 @@ def test_it_shows_every_setting_there_is() -> None:
     assert shown["capture"].keys() == keys_of(LiveCaptureConfig).keys()
     assert echo["limits"].keys() == keys_of(Limits).keys()
     assert echo["access"].keys() == keys_of(Access).keys()
-    assert uplink.keys() == {"connect", "handler", "options", "tls", "reconnect"}
+    assert uplink.keys() == {"connect", "handler", "options", "tls", "reconnect", "capture"}
     assert echo["tls"].keys() == keys_of(ServerTLSConfig).keys()
     assert echo["tls"]["sni"][0].keys() == {"names", "certificate", "key"}
     assert uplink["tls"].keys() == keys_of(ClientTLSConfig).keys()

@@ -294,6 +294,7 @@ def test_a_connector_comes_and_goes(linked) -> None:
     [
         ("reconnect = { initial = 7 }\n", "reconnect.initial"),
         ("deadlines = { idle = '1m' }\n", "deadlines.idle"),
+        ("capture = { path = '/' }\n", "capture"),
     ],
 )
 def test_pauses_and_deadlines_leave_the_connection_alone(linked, more, key) -> None:
