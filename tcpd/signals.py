@@ -8,6 +8,9 @@ Rules:
 - The reactor brings handlers of its own, which end the process by the signal: it installs them when
   it starts. Ours come before, so that a signal during the start is not lost, and again after. What
   comes in between waits.
+- Before that, while the configuration is read, a HUP waits too (`begin`): it would end the process,
+  and what it asks for may come too late for the file that is being read. A Ctrl-C ends the process
+  at once: as a KeyboardInterrupt it would come up in anybody's code, and be taken for its failure.
 - Once the reactor has stopped they are ignored: Python takes our handlers away before the process
   is over, and one signal more would still end it by that signal.
 - A Ctrl-C that somebody else wants, as a debugger does, and a SIGINT or SIGQUIT that this process
@@ -24,6 +27,16 @@ from twisted.logger import Logger
 
 # Those that a terminal sends, of which somebody else may have made something.
 _OF_TERMINALS = (signal.SIGINT, signal.SIGQUIT)
+
+
+def begin() -> None:
+    """Have a HUP wait until one that heeds it runs, and a Ctrl-C end the process until then.
+
+    To be called in the main thread, by who will call `Signals.heed`.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Signals:

@@ -22,7 +22,7 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 import twisted
-from tcpd import __version__
+from tcpd import __version__, signals
 from tcpd.config.command_line import Flags, overlay
 from tcpd.config.dump import dump
 from tcpd.config.load import build_config
@@ -119,6 +119,9 @@ class Options(UsageOptions):
 
     def postOptions(self) -> None:
         """Read the configuration, or do what only prints."""
+        prints = self["check-config"] or self["print-config"] or self["list-handlers"]
+        if self.parent is not None and not prints:
+            signals.begin()
         if self["list-handlers"]:
             sys.exit(_print_handlers())
         self.configuration = config = self._read()

@@ -207,6 +207,38 @@ def test_two_signals_in_a_row_and_one_at_once_with_a_stop(run):
     assert "Traceback" not in house.daemon.output
 
 
+def signalled_once(number):
+    """Give a handler's file during whose first import a signal comes to the process."""
+    return f"""
+import os
+from pathlib import Path
+from twisted.internet.protocol import Protocol
+
+class Late(Protocol):
+    pass
+
+if not Path("came").exists():
+    Path("came").touch()
+    os.kill(os.getpid(), {int(number)})
+"""
+
+
+def test_a_hup_while_the_configuration_is_first_read_is_heeded_after(run, tmp_path):
+    (tmp_path / "late.py").write_text(signalled_once(signal.SIGHUP))
+    house = run(listener("a", more='handler = "late.py:Late"'))
+    house.daemon.wait_for("was read again")
+    assert house.daemon.output.index("listens on") < house.daemon.output.index("received SIGHUP")
+
+
+def test_a_ctrl_c_while_the_configuration_is_first_read_is_no_fault_of_a_handlers(tmp_path):
+    (tmp_path / "late.py").write_text(signalled_once(signal.SIGINT))
+    (tmp_path / "tcpd.toml").write_text(listener("a", more='handler = "late.py:Late"'))
+    with tcpd("--config=tcpd.toml", cwd=tmp_path) as daemon:
+        daemon.process.wait(PATIENCE)
+        assert daemon.stop() == -signal.SIGINT
+    assert daemon.output == ""
+
+
 def test_the_service_manager_is_told(run, tmp_path):
     with Manager(tmp_path / "notify") as manager:
         house = run(listener("a"), env=manager.environ)

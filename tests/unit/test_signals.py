@@ -5,7 +5,7 @@ import signal
 import pytest
 from twisted.internet.task import Clock
 
-from tcpd.signals import Signals
+from tcpd.signals import Signals, begin
 
 ALL = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGHUP)
 
@@ -98,6 +98,34 @@ def test_one_that_comes_while_the_reactor_starts_is_answered(reactor, signals, a
     reactor.fire("after", "startup")
     reactor.turn()
     assert answered == [signal.SIGTERM]
+
+
+def test_a_hup_that_comes_before_is_answered_too(reactor, signals, answered) -> None:
+    signal.signal(signal.SIGHUP, lambda number, frame: pytest.fail("it would end the process"))
+    begin()
+    come(signal.SIGHUP)
+    signals.heed()
+    reactor.start()
+    reactor.turn()
+    assert answered == [signal.SIGHUP]
+
+
+def test_a_ctrl_c_before_is_no_exception_and_one_after_is_answered(
+    reactor, signals, answered
+) -> None:
+    begin()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    signals.heed()
+    reactor.start()
+    come(signal.SIGINT)
+    reactor.turn()
+    assert answered == [signal.SIGINT]
+
+
+def test_a_ctrl_c_that_is_somebody_elses_stays_so_from_the_beginning() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    begin()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_one_that_comes_twice_is_answered_once_but_for_term(reactor, signals, answered) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,15 @@ tls = { certificate = "cert.pem", alpn = ["x"] }
 @pytest.fixture(autouse=True)
 def _in_a_directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_they_were() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGINT)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    yield
+    signal.signal(signal.SIGINT, before)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def parse(*arguments: str) -> Options:
@@ -363,6 +375,20 @@ def test_parsing_imports_no_reactor() -> None:
         " sys.exit('twisted.internet.reactor' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("parent", "argument", "waits"),
+    [({}, "--port=0", True), ({}, "--check-config", False), (None, "--port=0", False)],
+)
+def test_a_hup_waits_from_when_the_configuration_is_read_if_a_daemon_comes_of_it(
+    parent: dict[str, str] | None, argument: str, waits: bool
+) -> None:
+    options = Options()
+    options.parent = parent
+    with suppress(SystemExit):
+        options.parseOptions([argument])
+    assert (signal.SIGHUP in signal.pthread_sigmask(signal.SIG_BLOCK, [])) is waits
 
 
 @pytest.mark.parametrize("target", ["file", "nowhere"])
