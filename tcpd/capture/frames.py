@@ -51,6 +51,7 @@ class End:
         seq: the sequence number of its next byte.
         finished: whether it has said that there is no more.
         unacknowledged: how many bytes it has sent since the other end last said anything.
+        allowed: how many those may become.
     """
 
     __slots__ = (
@@ -59,6 +60,7 @@ class End:
         "_ip",
         "_ports",
         "_v6",
+        "allowed",
         "finished",
         "other",
         "seq",
@@ -71,6 +73,7 @@ class End:
         self.seq = seq & 0xFFFFFFFF
         self.finished = False
         self.unacknowledged = 0
+        self.allowed = _UNACKNOWLEDGED
         self._ports = (mine.port, theirs.port)
         self._v6 = len(mine.host) == 16
         self._ip = mine.host, theirs.host
@@ -92,6 +95,7 @@ class End:
         self.seq = (self.seq + size + (flags & SYN and 1) + (flags & FIN and 1)) & 0xFFFFFFFF
         if flags & ACK:
             self.other.unacknowledged = 0
+            self.other.allowed = _UNACKNOWLEDGED
         self.unacknowledged += size
         return b"".join((self._ip_header(length), head, options, data))
 
@@ -129,11 +133,14 @@ class Connection:
     def handshake(self) -> list[tuple[bool, bytes]]:
         """Return the three packets that a connection begins with."""
         first, second = (self.peer, self.local) if self._peer_began else (self.local, self.peer)
-        return [
+        packets = [
             (first is self.peer, first.packet(SYN, options=_SYN_OPTIONS)),
             (second is self.peer, second.packet(SYN | ACK, options=_SYN_OPTIONS)),
             (first is self.peer, first.packet(ACK)),
         ]
+        # Of the second's window it knows only what was in a SYN, and is not to fill it.
+        first.allowed = _WINDOW - 1
+        return packets
 
     def amid(self, received: int, sent: int) -> list[tuple[bool, bytes]]:
         """Begin amid a connection, after so many bytes from the peer and to it.
@@ -148,14 +155,14 @@ class Connection:
     def data(self, data: bytes, *, from_peer: bool) -> list[tuple[bool, bytes]]:
         """Return the packets for some bytes."""
         end = self.peer if from_peer else self.local
-        if len(data) <= SEGMENT and end.unacknowledged < _UNACKNOWLEDGED:
+        if len(data) <= SEGMENT and end.unacknowledged + len(data) <= end.allowed:
             return [(from_peer, end.packet(PSH | ACK, data))]
         packets = []
         view = memoryview(data)
         for start in range(0, len(data), SEGMENT):
-            if end.unacknowledged >= _UNACKNOWLEDGED:
-                packets.append((not from_peer, end.other.packet(ACK)))
             piece = view[start : start + SEGMENT]
+            if end.unacknowledged + len(piece) > end.allowed:
+                packets.append((not from_peer, end.other.packet(ACK)))
             last = start + SEGMENT >= len(data)
             packets.append((from_peer, end.packet(PSH | ACK if last else ACK, piece)))
         return packets

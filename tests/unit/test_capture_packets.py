@@ -86,6 +86,17 @@ def test_a_connection_begins_with_a_handshake_of_who_connects() -> None:
     assert [each.sender for each in packets] == [LOCAL, PEER, LOCAL]
 
 
+@pytest.mark.parametrize("sizes", [(65_535,), (65_160, 375), (400, 65_150), (100_000,)])
+def test_nobody_fills_the_window_of_a_syn(sizes) -> None:
+    """It isn't scaled, so it is 65,535 bytes; readers warn of who sends as many."""
+    ends = address(PEER), address(LOCAL)
+    connection = Connection(*ends, peer_began=True, number=1)
+    connection.handshake()
+    senders = [who for size in sizes for who, _ in connection.data(bytes(size), from_peer=True)]
+    assert senders == [True, False, True]  # in between, the other acknowledges with its window
+    assert connection.peer.unacknowledged < 65_535
+
+
 def test_times_are_those_of_the_wall_clock_in_nanoseconds() -> None:
     writer = track()
     writer.begin(AT, None)
