@@ -175,7 +175,12 @@ class Screen:
         os.close(self.master)
 
 
+_taken: list[socket.socket] = []
+
+
 def closed_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
+    """Return a port on which nobody listens, nor can: it is taken as long as this process runs."""
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    _taken.append(sock)
+    return int(sock.getsockname()[1])
