@@ -61,7 +61,7 @@ def test_the_limit_is_raised_in_silence(tmp_path: Path) -> None:
         daemon.wait_for("listens on unix:main.sock")
         daemon.process.send_signal(signal.SIGHUP)
         daemon.wait_for("nothing has changed")  # so the start is over
-        assert limits_of(daemon) == ["1457", "1600"]
+        assert limits_of(daemon) == ["1329", "1600"]
         daemon.stop()
     assert "warn" not in daemon.output
 
