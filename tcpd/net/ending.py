@@ -140,6 +140,11 @@ class Ending(HotPath):
         self._blame(self._cause_of(error))
         return CONNECTION_LOST
 
+    def _send_failed(self, error: OSError) -> None:
+        # Any other is met again; and of what the peer sent before, there may be a better reason.
+        if self._cause_of(error) == "peer-reset":
+            self._blame("peer-reset")
+
     def _cause_of(self, error: OSError) -> str:
         return cause_of_error(error, self.socket)
 

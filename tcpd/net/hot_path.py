@@ -55,6 +55,7 @@ class HotPath(tcp.Connection):
 
     # The seam: what the transport does when something else than a message comes along.
     _receive_failed: Callable[[OSError], BaseException]
+    _send_failed: Callable[[OSError], None]
     _handler_failed: Callable[[], BaseException]
     _hold_if_full: Callable[[], None]
     _flush_soon: Callable[[], None]
@@ -178,8 +179,11 @@ class HotPath(tcp.Connection):
             sent = self.socket.send(data)
         except BlockingIOError:
             sent = 0
-        except OSError:
-            self.startWriting()  # doWrite meets the same error
+        except OSError as error:
+            # doWrite meets an error again, and ends the session. It needn't be the same one: the
+            # kernel speaks of a reset but once.
+            self._send_failed(error)
+            self.startWriting()
             return
         if sent:
             self.last_write = self._loop.now

@@ -10,7 +10,7 @@
   returns. At any other time it leaves at the end of the loop's turn. What the kernel doesn't take
   stays in Twisted's own buffer, and `doWrite` sends it; order and producers are Twisted's.
 - `write` never raises for the socket's sake and never ends a session: a failed `send` leaves the
-  data queued, and `doWrite` meets the same error where ending is allowed.
+  data queued, and `doWrite` meets an error again where ending is allowed.
 - A peer that doesn't read is not read from: when what it sent is answered and more than
   `HIGH_WATER` bytes are queued, reading stops until `LOW_WATER` is left, unless a producer is
   registered, for then Twisted's own rules hold. The handler's `pauseProducing` is a second,

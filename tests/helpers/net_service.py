@@ -9,6 +9,7 @@ It prints a JSON object a line: where it listens, then what its sessions' observ
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -82,6 +83,15 @@ class Service:
     def tell(self, what):
         self._process.stdin.write(what.encode() + b"\n")
         self._process.stdin.flush()
+
+    @contextlib.contextmanager
+    def stopped(self):
+        """Have it see at once what happens meanwhile."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
 
     def rss(self):
         """Resident memory in bytes."""

@@ -246,6 +246,18 @@ def test_a_peers_reset_is_told_apart(reactor):
         assert service.wait("closed")["cause"] == "peer-reset"
 
 
+@pytest.mark.parametrize("handler", ["Echo", "LateEcho"])
+def test_a_reset_is_told_apart_if_bytes_came_just_before_and_are_answered(reactor, handler):
+    with Service(reactor, handler) as service:
+        sock = connected(service)
+        assert ask(sock, b"x") == b"x"
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with service.stopped():
+            sock.sendall(b"hello")
+            sock.close()
+        assert service.wait("closed")["cause"] == "peer-reset"
+
+
 def test_connections_start_with_nodelay_and_keepalive(reactor):
     with Service(reactor, "Commanded") as service, connected(service) as sock:
         assert json.loads(ask(sock, b"options")) == [1, 1, 120]

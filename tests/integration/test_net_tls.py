@@ -139,6 +139,21 @@ def test_a_peers_reset_is_told_apart(reactor, authority):
         assert service.wait("closed")["cause"] == "peer-reset"
 
 
+@pytest.mark.parametrize("size", [5, 100_000])
+@pytest.mark.parametrize("handler", ["Echo", "LateEcho"])
+def test_a_reset_is_told_apart_if_bytes_came_just_before_and_are_answered(
+    reactor, authority, handler, size
+):
+    with Service(reactor, handler, certificate=authority.issue("localhost")) as service:
+        sock = connected(service, authority.client())
+        assert ask(sock, b"x") == b"x"
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with service.stopped():
+            sock.sendall(b"h" * size)
+            sock.close()
+        assert service.wait("closed")["cause"] == "peer-reset"
+
+
 def test_a_stream_that_is_cut_is_lost_and_not_done(reactor, authority):
     with Service(reactor, "Echo", certificate=authority.issue("localhost")) as service:
         with connected(service, authority.client()) as sock:

@@ -121,8 +121,11 @@ def test_an_ordinary_close_is_the_peers(
     }
 
 
+@pytest.mark.parametrize("last", [b"", b"and a last word"])
 @pytest.mark.parametrize("reactor", ["tcpd", "epoll", "asyncio"])
-def test_a_close_that_leaves_our_answer_unread_is_a_reset(reactor: str, tmp_path: Path) -> None:
+def test_a_close_that_leaves_our_answer_unread_is_a_reset(
+    reactor: str, last: bytes, tmp_path: Path
+) -> None:
     arguments = ("--listen=unix:s.sock", "--handler=echo")
     with tcpd(*arguments, cwd=tmp_path, twistd=(f"--reactor={reactor}",)) as daemon:
         daemon.wait_for("listens on unix:")
@@ -131,5 +134,8 @@ def test_a_close_that_leaves_our_answer_unread_is_a_reset(reactor: str, tmp_path
             sock.connect(str(tmp_path / "s.sock"))
             sock.sendall(b"x")
             assert sock.recv(1, socket.MSG_PEEK) == b"x"
+            with stopped(daemon):
+                sock.sendall(last)  # which is answered in vain
+                sock.close()
         # The kernel makes a reset of it, as it does on TCP.
         assert daemon.wait_for(r"-> main .*, ([a-z-]+) \[")[1] == "peer-reset"
