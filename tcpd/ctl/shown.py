@@ -148,12 +148,19 @@ def _sinks(views: Sequence[View], paint: Paint) -> Iterator[str]:
             count(each.get("written")),
             count(each.get("lost")),
             count(each.get("failures")),
-            clean(each.get("last_error"), 120),
+            _error(each),
         ]
         for each in views
     ]
     heads = ["SINK", "KIND", "STATE", "QUEUED", "WRITTEN", "LOST", "FAILURES", "LAST ERROR"]
     yield from table(heads, rows, "QUEUED WRITTEN LOST FAILURES", paint)
+
+
+def _error(sink: View) -> str:
+    past = sink.get("past_error")
+    if sink.get("last_error") or not past:
+        return clean(sink.get("last_error"), 120)
+    return f"past, {moment(sink.get('failed_at'))}: {clean(past, 120)}"
 
 
 def _moved(view: View) -> list[str]:

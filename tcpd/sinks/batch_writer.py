@@ -39,6 +39,8 @@ class Counts:
     """Whether the last of them did."""
     last_error: str = ""
     """Why the last that failed did; empty if none has."""
+    failed_at: float | None = None
+    """When it did, in seconds since 1970."""
     busy_since: float = 0.0
     """When the call began that it is in, in seconds of the clock; 0 if it is in none."""
 
@@ -171,6 +173,7 @@ class BatchWriter:
         self.counts.failures += 1
         self.counts.failing = True
         self.counts.last_error = _in_words(error)
+        self.counts.failed_at = time.time()
         self._open = False
         self._unflushed_since = None
         try:

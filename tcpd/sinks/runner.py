@@ -48,7 +48,11 @@ class SinkStatus:
     failures: int
     """How many of its calls have failed."""
     last_error: str
-    """Why the last of those did; empty if none has."""
+    """Why the last of those did; empty if none has, or all is well again."""
+    past_error: str
+    """The same, once all is well again."""
+    failed_at: float | None
+    """When the last of those did, in seconds since 1970."""
 
 
 class Runner:
@@ -123,12 +127,13 @@ class Runner:
     def status(self) -> SinkStatus:
         """Return how it is doing."""
         counts, queued = self._writer.counts, self._queue.queued - self._left
+        failing = counts.failing
         state: State = "writing" if queued else "waiting"
         if self.ended.is_set():
             state = "closed"
         elif self.is_stuck:
             state = "stuck"
-        elif counts.failing:
+        elif failing:
             state = "failing"
         return SinkStatus(
             name=self.name,
@@ -139,7 +144,9 @@ class Runner:
             written=counts.written,
             lost=self.lost,
             failures=counts.failures,
-            last_error=counts.last_error,
+            last_error=counts.last_error if failing else "",
+            past_error="" if failing else counts.last_error,
+            failed_at=counts.failed_at,
         )
 
     def _abandon(self) -> None:

@@ -90,13 +90,15 @@ class Trouble:
                 "the sink {sink} has ended; {lost} records that it had not written are lost{why}",
                 sink=status.name,
                 lost=lost,
-                why=f": {status.last_error}" if status.last_error else "",
+                why=f": {error}" if (error := _error(status)) else "",
             )
 
 
 def _why(status: SinkStatus) -> str:
     if status.state == "stuck":
         return "it doesn't come back from what it does"
-    if status.last_error and status.state == "failing":
-        return status.last_error
-    return status.last_error or "more comes than it can write, and its queue is full"
+    return _error(status) or "more comes than it can write, and its queue is full"
+
+
+def _error(status: SinkStatus) -> str:
+    return status.last_error or status.past_error

@@ -58,7 +58,17 @@ STATUS = {
         }
     ],
     "connectors": [{"name": "uplink", "handler": "echo", "target": "tcp:h:1", "state": "waiting"}],
-    "sinks": [{"name": "file", "kind": "jsonl", "state": "failing", "last_error": EVIL}],
+    "sinks": [
+        {"name": "file", "kind": "jsonl", "state": "failing", "last_error": EVIL},
+        {
+            "name": "well",
+            "kind": "redis",
+            "state": "waiting",
+            "last_error": "",
+            "past_error": f"away {EVIL}",
+            "failed_at": 1795400000.0,
+        },
+    ],
     "last_reload": {"at": 1795400000.0, "ok": False, "errors": ["tcpd.toml:3: no"]},
 }
 
@@ -94,6 +104,7 @@ def test_status(run):
     assert "45.0 MiB of memory" in out
     assert re.search(r"^gateway +echo +suspended +1 +- +9 +7 ", out, re.MULTILINE)
     assert re.search(r"^uplink +echo +waiting ", out, re.MULTILINE)
+    assert re.search(r"^well +redis .*  past, 2026-11-23T\S+Z: away ", out, re.MULTILINE)
     assert "refused\n          tcpd.toml:3: no" in out
     assert is_harmless(out)
 

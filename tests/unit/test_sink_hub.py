@@ -242,6 +242,21 @@ def test_at_the_end_one_that_is_away_gets_its_time_and_no_more(many):
     assert line == ("the sink gone has ended; 1 records that it had not written are lost: away")
 
 
+def test_the_error_of_one_that_is_well_again_is_past(many):
+    sink = Script({"open": [OSError("away") for _ in range(100_000)]})
+    all_ = many(one=config(sink))
+    assert (all_.status("one").last_error, all_.status("one").failed_at) == ("", None)
+    all_.emit(closed(1))
+    until(lambda: all_.status("one").state == "failing")
+    bad = all_.status("one")
+    assert (bad.last_error, bad.past_error) == ("OSError: away", "")
+    sink.fail.clear()
+    until(lambda: all_.status("one").state == "waiting")
+    well = all_.status("one")
+    assert (well.last_error, well.past_error) == ("", "OSError: away")
+    assert well.failed_at >= bad.failed_at > 1_700_000_000
+
+
 def test_at_the_end_one_that_never_started_is_no_trouble(many):
     all_ = many(started=False, one=config(Script()))
     all_.sinks.finish()

@@ -10,7 +10,7 @@ from tcpd.sinks.trouble import QUIET, SUMMARY, Trouble
 
 WELL = SinkStatus(
     name="db", kind="sqlite", state="waiting", queued=0, queued_size=0,
-    written=0, lost=0, failures=0, last_error="",
+    written=0, lost=0, failures=0, last_error="", past_error="", failed_at=None,
 )  # fmt: skip
 AWAY = replace(WELL, state="failing", queued=3, failures=1, last_error="it is away")
 
@@ -92,6 +92,7 @@ def test_one_that_fails_now_and_then_gets_no_line_for_each_failure(sink):
         ({"lost": 1}, "more comes than it can write, and its queue is full"),
         ({"state": "stuck", "last_error": "old"}, "it doesn't come back from what it does"),
         ({"lost": 1, "failures": 1, "last_error": "ValueError: bug"}, "ValueError: bug"),
+        ({"failures": 1, "past_error": "away for half a second"}, "away for half a second"),
     ],
 )
 def test_it_says_why(sink, numbers, why):
