@@ -13,6 +13,8 @@ from tcpd.admin.calls import Call, Do, Route
 from tcpd.admin.controls import Controls, UnknownError
 from tcpd.admin.feeds import SNAPSHOT_EVENTS, EventFeed, Events, PageFeed, TapFeed
 from tcpd.admin.house import House, find_session
+from tcpd.admin.recent import MOST as MOST_RECENT
+from tcpd.admin.recent import Recent
 from tcpd.admin.views import MOST_SESSIONS, Views
 from tcpd.event_names import EventPattern
 from tcpd.session import Session
@@ -31,10 +33,12 @@ class Api:
         house: the daemon.
         views: what is looked at.
         controls: what is done.
+        recent: what has happened last.
     """
 
-    def __init__(self, house: House, views: Views, controls: Controls) -> None:
+    def __init__(self, house: House, views: Views, controls: Controls, recent: Recent) -> None:
         self._house = house
+        self._recent = recent
         self._views = views
         self._controls = controls
 
@@ -47,7 +51,7 @@ class Api:
         yield _get("/api/sessions", self._sessions, *_FILTERS)
         yield _get("/api/sessions/{id}", self._session)
         yield _get("/api/sessions/{id}/tap", self._tap, right=Right.CHANGE)
-        yield _get("/api/events", self._events, "event", "listener")
+        yield _get("/api/events", self._events, "event", "listener", "recent")
         yield _get("/api/stream", self._stream, *_FILTERS)
         yield _get("/api/captures", self._captures)
         yield _get("/api/handlers", self._handlers)
@@ -101,12 +105,20 @@ class Api:
             pattern = EventPattern.parse(call.query.get("event", "*"))
         except ValueError as error:
             raise Problem(400, f"event: {error}") from None
-        return EventFeed(Events(self._house, pattern, call.query.get("listener", "")))
+        listener, before = call.query.get("listener", ""), call.number("recent", 0, MOST_RECENT)
+        return EventFeed(Events(self._house, pattern, listener, recent=self._recent, before=before))
 
     async def _stream(self, call: Call) -> PageFeed:
         query = _asked(call, SHOWN, MOST_SHOWN)
         await self._views.sessions(**{**query, "limit": 0})  # says what is wrong with it
-        events = Events(self._house, EventPattern("*"), most=SNAPSHOT_EVENTS, newest=True)
+        events = Events(
+            self._house,
+            EventPattern("*"),
+            most=SNAPSHOT_EVENTS,
+            newest=True,
+            recent=self._recent,
+            before=SNAPSHOT_EVENTS,
+        )
         return PageFeed(self._views, events, query)
 
     async def _handlers(self, call: Call) -> Answer:

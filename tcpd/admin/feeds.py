@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpd.admin.house import House
+from tcpd.admin.recent import Recent
 from tcpd.admin.stream import KEEP_ALIVE, Stream
 from tcpd.admin.views import View, Views
 from tcpd.event_names import EventPattern, handler_event_name
@@ -52,6 +53,8 @@ class Events:
         listener: those about this listener or connector only; empty for all.
         most: how many are kept until they are taken.
         newest: when there are more, the oldest are dropped, not those that come.
+        recent: where to find what has happened before.
+        before: how many of those come first.
 
     Attributes:
         wake: called when there is something to take.
@@ -65,6 +68,8 @@ class Events:
         most: int = EVENTS,
         *,
         newest: bool = False,
+        recent: Recent | None = None,
+        before: int = 0,
     ) -> None:
         self.wake: Callable[[], None] | None = None
         self._pattern = pattern
@@ -74,7 +79,9 @@ class Events:
         self._record_of = house.sinks.record_of
         # A number stands for so many that are missing.
         self._kept: deque[Record | int] = deque()
-        self._size = 0
+        if recent is not None:
+            self._kept += recent.last(min(before, most), self._wants)
+        self._size = sum(each.size for each in self._kept if isinstance(each, Record))
         self._unsubscribe = [
             house.bus.subscribe(kind, self._note)
             for kind in event_classes()
@@ -112,6 +119,10 @@ class Events:
                 stream.send_encoded(record.line.encode("ascii"), name)
             else:
                 stream.send({"lost": record}, "lost")
+
+    def _wants(self, record: Record) -> bool:
+        of_place = not self._listener or _place_of(record.event) == self._listener
+        return of_place and self._pattern.matches(record.name)
 
     def _note_handlers_own(self, event: HandlerEvent) -> None:
         if self._pattern.matches(handler_event_name(event.name)):

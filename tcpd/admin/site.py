@@ -30,6 +30,7 @@ from tcpd.admin.controls import Controls
 from tcpd.admin.crowd import MOST, Crowd
 from tcpd.admin.house import House
 from tcpd.admin.page_files import page_routes
+from tcpd.admin.recent import Recent
 from tcpd.admin.requests import Request
 from tcpd.admin.stream import Feed, Stream
 from tcpd.admin.views import View, Views
@@ -60,6 +61,7 @@ class Site(http.HTTPFactory):
         rules: who may do what.
         channels: the connections.
         crowd: how many connections there may be.
+        recent: what has happened last.
     """
 
     noisy = False
@@ -72,7 +74,9 @@ class Site(http.HTTPFactory):
         self.controls = Controls(house)
         self.views = Views(house, self.controls)
         self.views.capture_of = _capture_of(house)
-        self.routes = Routes([*Api(house, self.views, self.controls).routes(), *page_routes()])
+        self.recent = Recent(house)
+        api = Api(house, self.views, self.controls, self.recent)
+        self.routes = Routes([*api.routes(), *page_routes()])
         self.rules = Rules()
         self.channels: set[Channel] = set()
         self.crowd = Crowd()
@@ -197,13 +201,17 @@ class Admin:
 
     def configured(self, config: AdminConfig | None) -> None:
         """Take note of the configuration that holds from now on, its addresses being open."""
-        if config is not None:
+        if config is None:
+            self._site.recent.forget()
+        else:
+            self._site.recent.start()
             others = open_to_others(config)
             self._site.follow(Rules(token=config.token, hosts=config.hosts, open_to_others=others))
 
     def stop(self) -> None:
         """End what would otherwise have no end: streams, and connections that wait for more."""
         self._site.close_streams("tcpd stops")
+        self._site.recent.stop()
         self._site.views.stop()
         for channel in tuple(self._site.channels):
             channel.end()

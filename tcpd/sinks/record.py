@@ -84,6 +84,16 @@ class Record:
         else:
             self.name = event.event_name
 
+    def on_its_own(self) -> Record:
+        """Return a record that says the same, and holds nothing of what a handler has given."""
+        if not isinstance(self.event, HandlerEvent):
+            return self
+        event = HandlerEvent(identity=self.event.identity, name=self.name)
+        record = Record(event, self.time_ns, self.sequence, self.source)
+        record.name, record.size = self.name, self.size
+        record._data = self._data
+        return record
+
     @property
     def time(self) -> str:
         """When, as RFC 3339 writes it, in UTC: `2026-01-31T12:00:00.000000Z`."""

@@ -142,6 +142,26 @@ def test_it_shows_what_there_is(page: Browser, daemon: Daemon) -> None:
     page.wait(lambda: not page.all(ROWS))
 
 
+def test_it_begins_with_what_has_happened_and_shows_nothing_twice(
+    browser: Browser, daemon: Daemon
+) -> None:
+    def events() -> list[str]:
+        return [each for each in browser.texts("#events b") if each != "connector.changed"]
+
+    with daemon.connect("tell") as client:
+        client.sendall(b"before")
+        client.recv(6)
+    browser.open(f"http://127.0.0.1:{daemon.port('admin')}/")
+    before = ["session.closed", "heard", "session.opened", *["listener.changed"] * 2]
+    browser.wait(lambda: events() == before)
+    browser.click('#heads [data-key="in"] button')  # opens the stream anew
+    with daemon.connect("echo"):
+        browser.wait(lambda: len(events()) > len(before))
+        assert events() == ["session.opened", *before]
+    assert browser.complaints() == []
+    browser.driver.get("about:blank")
+
+
 def test_it_asks_nobody_else_for_anything(page: Browser, daemon: Daemon) -> None:
     script = "return performance.getEntriesByType('resource').map((each) => each.name)"
     found = page.run(script)
@@ -337,6 +357,7 @@ def test_it_comes_back_after_a_restart_and_says_so(browser: Browser, tmp_path: P
         browser.open(f"http://127.0.0.1:{port}/")
         browser.wait(lambda: browser.text("#state") == "running")
         first = daemon.pid
+        browser.wait(lambda: len(browser.texts("#events b")) >= 2)
         daemon.stop(signal.SIGTERM)
     browser.wait(lambda: browser.text("#state") == "unreachable")
     assert browser.one("#link").is_displayed()
@@ -346,6 +367,8 @@ def test_it_comes_back_after_a_restart_and_says_so(browser: Browser, tmp_path: P
         browser.wait(lambda: str(daemon.pid) in browser.text("#facts"))
         assert daemon.pid != first
         assert not browser.one("#link").is_displayed()
+        # What the old one did is there still, below what the new one does.
+        browser.wait(lambda: browser.texts("#events b").count("listener.changed") >= 4)
         browser.forgive("ERR_")
         assert browser.complaints() == []
         browser.driver.get("about:blank")

@@ -3,7 +3,7 @@
 import { act, sure, tell } from "./ask.js";
 import { $, Rows, Spark, clock, count, duration, el, peer, rate, say, size, style, visible } from "./draw.js";
 import { detailEvent, detailRestart, detailSnapshot, openDetail } from "./detail.js";
-import { note } from "./events.js";
+import { isNew, note } from "./events.js";
 import { follow, post } from "./talk.js";
 
 const KEPT = 60;
@@ -41,7 +41,7 @@ function connect() {
 function heed(event, data) {
   if (event === "snapshot") draw(data);
   else if (event === "history") remember(data);
-  else if (event === "event") {
+  else if (event === "event" && isNew(data)) {
     detailEvent(data);
     note(data);
   }

@@ -8,6 +8,9 @@ const KNOWN = new Set(["time", "event.name", "event.sequence", "host.name", "ser
 const KINDS = { "session.refused": "warn", "handler.failed": "bad", "configuration.refused": "bad", "sink.lost": "bad", lost: "warn" };
 
 let held = false;
+// The last that is shown, and of which run of the daemon: a stream that is opened anew begins with
+// what happened last, most of which is here already.
+let newest = { run: "", sequence: 0 };
 let waiting = [];
 
 function summary(event) {
@@ -22,6 +25,14 @@ function summary(event) {
   if (name === "connector.changed") return [event.state, event.detail].filter(Boolean).join(": ");
   const rest = Object.entries(event).filter(([key]) => !KNOWN.has(key));
   return rest.map(([key, value]) => `${key}=${typeof value === "string" ? value : JSON.stringify(value)}`).join(" ");
+}
+
+// Whether an event isn't here yet.
+export function isNew(event) {
+  const [run, sequence] = [event["service.instance.id"], event["event.sequence"]];
+  if (run === newest.run && sequence <= newest.sequence) return false;
+  newest = { run, sequence };
+  return true;
 }
 
 export function note(event) {
