@@ -4,6 +4,7 @@ Rules:
 - A name is two words with a dot: what it is about, and what happened. It never changes.
 - The first words are tcpd's: an event of a handler's own never bears a name of such a family, see
   `handler_event_name`. So nothing that a handler or a peer sends can be taken for one of ours.
+- Nor does it bear the name of a mark, by which a stream of events says what has become of itself.
 """
 
 from __future__ import annotations
@@ -29,13 +30,17 @@ NAMES = {
 FAMILIES = frozenset(name.partition(".")[0] for name in NAMES)
 """The first words of our names."""
 
+MARKS = frozenset(("lost", "end", "disconnected", "reconnected"))
+"""What stands in a stream of events where the name does, and is no event."""
+
 
 def handler_event_name(name: str) -> str:
     """Return the name in records of an event that a handler calls `name`.
 
     It is that name itself, unless it could be taken for one of ours: then `handler.` stands before.
     """
-    return f"handler.{name}" if name.partition(".")[0] in FAMILIES else name
+    reserved = name in MARKS or name.partition(".")[0] in FAMILIES
+    return f"handler.{name}" if reserved else name
 
 
 class EventPattern(str):
@@ -59,6 +64,9 @@ class EventPattern(str):
         if family in FAMILIES - {"handler"} and not any(fnmatchcase(each, value) for each in NAMES):
             known = ", ".join(each for each in NAMES if each.startswith(f"{family}."))
             hint = did_you_mean(value, NAMES) or f"known are {known}"
+            raise ValueError(f"no event is called {name_of(value)}; {hint}")
+        if value in MARKS:
+            hint = f"one that a handler calls so is 'handler.{value}'"
             raise ValueError(f"no event is called {name_of(value)}; {hint}")
         return cls(value)
 

@@ -50,6 +50,16 @@ def test_what_can_match_nothing_of_ours_is_refused(pattern: object, told: str) -
         EventPattern.parse(pattern)
 
 
+@pytest.mark.parametrize("name", ["lost", "end", "disconnected", "reconnected"])
+def test_an_event_of_a_handler_never_has_the_name_of_a_streams_own_mark(name: str) -> None:
+    assert handler_event_name(name) == f"handler.{name}"
+    assert handler_event_name(f"{name}.and.found") == f"{name}.and.found"
+    told = f"no event is called '{name}'; one that a handler calls so is 'handler.{name}'"
+    with pytest.raises(ValueError, match=f"^{told}$"):
+        EventPattern.parse(name)
+    assert EventPattern.parse(f"handler.{name}").matches(handler_event_name(name))
+
+
 def test_matching_is_of_the_whole_name_and_its_case() -> None:
     assert EventPattern("session.*").matches("session.closed")
     assert not EventPattern("session").matches("session.closed")
