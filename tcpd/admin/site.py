@@ -15,7 +15,7 @@ Rules:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import asdict
 from typing import Any
 
@@ -45,8 +45,8 @@ from tcpd.units import Seconds
 
 # Streams say something every 15 seconds; whoever is silent for longer than this isn't one.
 DEADLINES = Deadlines(idle=Seconds(120.0), write_stall=Seconds(30.0), lifetime="off")
-# Streams that may be read at once by those who may only look, and as many by those who may change
-# something. It is less than the connections of an address, lest streams take all of them.
+# Streams that may be read at once at one address by those who may only look (of a UNIX socket, by
+# each user), and as many by those who may change something. It is less than the connections of an address, lest streams take all of them.
 MOST_STREAMS = 64
 
 
@@ -80,8 +80,10 @@ class Site(http.HTTPFactory):
         self.rules = Rules()
         self.channels: set[Channel] = set()
         self.crowd = Crowd()
-        # Who asked for each, and what they might do then.
-        self._streams: dict[Stream, tuple[Request, Right]] = {}
+        # Who asked for each; and of what kind it is: what they might do then, whose places their
+        # connection takes, and which user they are. Of each kind there are only so many, so that
+        # nobody takes those of others.
+        self._streams: dict[Stream, tuple[Request, Hashable]] = {}
 
     def startFactory(self) -> None:
         """Begin; there is no log of requests that would have to be opened."""
@@ -100,7 +102,8 @@ class Site(http.HTTPFactory):
         """
         try:
             right = Right.CHANGE if request.right(self.rules) >= Right.CHANGE else Right.READ
-            count = sum(each is right for _, each in self._streams.values())
+            kind = (right, request.channel.lot, request.channel.peer.user)
+            count = sum(each == kind for _, each in self._streams.values())
             if count >= MOST_STREAMS:
                 problem = f"too many event streams are open: {count} of {MOST_STREAMS}"
                 more = (
@@ -113,7 +116,7 @@ class Site(http.HTTPFactory):
             feed.stop()
             raise
         stream = Stream(request, self.reactor, feed, self._ended)
-        self._streams[stream] = (request, right)
+        self._streams[stream] = (request, kind)
         request.stream = stream
         stream.start()
 

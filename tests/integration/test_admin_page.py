@@ -218,6 +218,27 @@ def test_who_has_no_token_hears_that_it_is_needed(page: Browser, daemon: Daemon)
     page.forgive("401")
 
 
+def test_who_finds_no_free_stream_hears_so_and_may_show_the_token(
+    browser: Browser, daemon: Daemon
+) -> None:
+    with ExitStack() as stack:
+        for _ in range(64):
+            client = stack.enter_context(daemon.connect("admin"))
+            client.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert client.recv(12) == b"HTTP/1.1 200"
+        browser.open(f"http://127.0.0.1:{daemon.port('admin')}/")
+        browser.wait(lambda: "too many event streams are open: 64 of 64" in browser.text("#link"))
+        assert "show the token" in browser.text("#link")
+        browser.click("#show-token")
+        show_token(browser)
+        browser.wait(lambda: browser.text("#state") == "running")
+        assert not browser.one("#show-token").is_displayed()
+        assert not browser.one("#link").is_displayed()
+    browser.forgive("503")
+    assert browser.complaints() == []
+    browser.driver.get("about:blank")
+
+
 def test_a_script_that_a_session_sends_is_a_text(page: Browser, daemon: Daemon) -> None:
     with daemon.connect("tell") as client:
         open_session(page)

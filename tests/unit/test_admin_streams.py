@@ -2,10 +2,11 @@
 
 import base64
 import json
+import socket
 
 import pytest
 from helpers import admin_http as http
-from helpers.admin_house import BEARER, AdminHouse
+from helpers.admin_house import BEARER, LISTENER, AdminHouse
 from twisted.logger import globalLogPublisher
 
 from tcpd.admin import feeds, site
@@ -327,6 +328,34 @@ def test_there_are_not_too_many_streams_and_some_are_kept_for_who_has_the_token(
     house.wait(0.2)
     assert house.stream("/api/events").recv(12) == b"HTTP/1.1 200"
     assert house.get("/api/events").status == 503
+
+
+def test_nobody_takes_the_streams_of_another_address(house, monkeypatch, tmp_path):
+    monkeypatch.setattr(site, "MOST_STREAMS", 1)
+    listen = f'"unix:{tmp_path}/a.sock", "tcp:0:interface=127.0.0.1"'
+    house.reload(f'[admin]\nlisten = [{listen}]\ntoken_file = "token"\n' + LISTENER)
+    places = [each.getHost() for each in house.daemon.roster.aside["admin"].ports]
+    (port,) = (each.port for each in places if hasattr(each, "port"))
+
+    def read(client):
+        client.sendall(http.request("GET", "/api/events"))
+        house.wait(0.2)
+        return client.recv(12)
+
+    def dial_unix():
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(str(tmp_path / "a.sock"))
+        house.clients.append(client)
+        house.reactor.turn(3)
+        return client
+
+    # As another user, whom the file's mode lets in.
+    monkeypatch.setattr("tcpd.admin.auth._user_of", lambda transport: 4711)
+    assert read(dial_unix()) == b"HTTP/1.1 200"
+    assert read(dial_unix()) == b"HTTP/1.1 503"
+    assert read(house.dial(port)) == b"HTTP/1.1 200"
+    monkeypatch.setattr("tcpd.admin.auth._user_of", lambda transport: 4712)
+    assert read(dial_unix()) == b"HTTP/1.1 200"
 
 
 def test_a_stream_that_is_refused_leaves_nothing_behind(house, monkeypatch):

@@ -4,7 +4,7 @@ import { act, sure, tell } from "./ask.js";
 import { $, Rows, Spark, clock, count, duration, el, peer, rate, say, size, style, visible } from "./draw.js";
 import { detailEvent, detailRestart, detailSnapshot, openDetail } from "./detail.js";
 import { isNew, note } from "./events.js";
-import { follow, post } from "./talk.js";
+import { follow, post, showToken } from "./talk.js";
 
 const KEPT = 60;
 const COLUMNS = [
@@ -51,11 +51,16 @@ function heed(event, data) {
 function changed(state, why) {
   const link = $("link");
   link.hidden = state === "live";
+  $("show-token").hidden = state !== "refused" || why.status !== 503;
   document.body.classList.toggle("stale", state !== "live");
   if (state === "lost") {
     say(link, "connection lost; trying again");
     style($("state"), "pill bad");
     say($("state"), "unreachable");
+  } else if (state === "refused") {
+    say(link, `${[why.message, why.hint].filter(Boolean).join("; ")}. Trying again`);
+    style($("state"), "pill bad");
+    say($("state"), "refused");
   } else if (state === "over") {
     say(link, why ? why.message : "");
     tell(why ? `${why.message}. ${why.hint}` : "", "bad");
@@ -403,6 +408,10 @@ $("filter").addEventListener("input", (event) => {
 $("query").addEventListener("submit", (event) => event.preventDefault());
 
 // -- the whole -----------------------------------------------------------------------------------
+
+$("show-token").addEventListener("click", async () => {
+  if (await showToken("For who has the token, streams are kept that nobody else can take.")) connect();
+});
 
 $("reload").addEventListener("click", async () => {
   const answer = await act(() => post("api/reload"));

@@ -4,6 +4,8 @@
 
 const KEY = "tcpd-token";
 const RETRY = 1000;
+// After an answer that says no: who is full won't have room at once.
+const REFUSED = 5000;
 
 export class ApiError extends Error {
   constructor(status, body) {
@@ -67,8 +69,16 @@ export async function post(path, body = {}) {
   return (await withToken(path, options)).json();
 }
 
+// Asks for the token before it is needed; gives whether somebody has shown one.
+export async function showToken(why) {
+  const token = await ask(why);
+  if (token) sessionStorage.setItem(KEY, token);
+  return Boolean(token);
+}
+
 // Follows a stream until it is aborted. `heed(event, data)` is called with each event, `changed` with
-// "live", "lost" (it will be tried again) or "over", and why. With `once` it isn't tried again.
+// "live", "lost" or "refused" (it will be tried again) or "over", and why. With `once` it isn't tried
+// again.
 export function follow(path, { heed, changed, once = false }) {
   const control = new AbortController();
   run(path, heed, changed, once, control.signal);
@@ -77,7 +87,7 @@ export function follow(path, { heed, changed, once = false }) {
 
 async function run(path, heed, changed, once, signal) {
   while (!signal.aborted) {
-    let why = "";
+    let [why, refused] = ["", null];
     try {
       const answer = await withToken(path, { signal });
       changed("live");
@@ -89,14 +99,16 @@ async function run(path, heed, changed, once, signal) {
         return;
       }
       why = error.message;
+      if (error instanceof ApiError) refused = error;
     }
     if (signal.aborted) return;
     if (once) {
-      changed("over", null);
+      changed("over", refused);
       return;
     }
-    changed("lost", why);
-    await new Promise((resolve) => setTimeout(resolve, RETRY));
+    if (refused) changed("refused", refused);
+    else changed("lost", why);
+    await new Promise((resolve) => setTimeout(resolve, refused ? REFUSED : RETRY));
   }
 }
 
