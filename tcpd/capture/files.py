@@ -92,11 +92,19 @@ class Files:
     def begin(self, name: str) -> None:
         """Make a file that doesn't exist, for a capture that nothing may stand in the way of.
 
+        It is whole from the beginning, so that one with nothing in it can be read as well.
+
         Raises:
-            OSError: it can't be made, or is there already.
+            OSError: it can't be made or written to, or is there already.
         """
         with self._in_directory() as directory:
-            self._made(name, directory)
+            file = self._made(name, directory)
+            try:
+                self._write(file, self._header())
+            except OSError:
+                self._close(self._files.pop(name))
+                os.unlink(name, dir_fd=directory)
+                raise
 
     def append(self, name: str, data: bytes) -> None:
         """Append to a file, which is made if need be.

@@ -1,5 +1,6 @@
 """Captures: which sessions they have, their files, their limits, and what is lost."""
 
+import errno
 import json
 import os
 import stat
@@ -435,6 +436,39 @@ def test_one_session_can_be_captured_while_it_runs(house: House) -> None:
     packets = read(file.read_bytes()).packets
     assert [each.data for each in packets if each.data] == [b"then", b"t"]
     assert "after 6 bytes in and 1 bytes out" in packets[0].comment
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_capture_of_nothing_is_a_file_that_can_be_read(house: House, late: bool) -> None:
+    house.configure("other")
+    capture = house.captures.start("web")
+    file = Path(capture.status().path)
+    assert file.stat().st_mode & 0o777 == 0o600
+    empty = read(file.read_bytes())
+    assert (len(empty.sections), len(empty.interfaces), empty.packets) == (1, 1, [])
+    if late:
+        house.say(house.session(), b"late")
+    house.captures.stop("web")
+    house.captures.finish()
+    found = read(file.read_bytes())
+    assert (len(found.sections), len(found.interfaces)) == (1, 1)
+    assert [each.data for each in found.packets if each.data] == [b"late"] * late
+
+
+def test_a_capture_whose_file_cannot_even_begin_leaves_none(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.configure("other")
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "write", full)
+        with pytest.raises(CaptureError, match="No space left"):
+            house.captures.start("web", file="x")
+    assert list(house.path.iterdir()) == []
+    house.captures.start("web", file="x")
 
 
 def test_a_listener_can_be_captured_with_those_who_are_there(house: House) -> None:
