@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tcpd.ctl.certificate import certificate_facts
 from tcpd.ctl.text import (
     NOTHING,
     Paint,
@@ -235,8 +236,31 @@ def detail_lines(session: View, paint: Paint) -> Iterator[str]:
     for name, part in parts.items():
         if name == "tls" or name not in told:
             yield paint("bold", clean(name, 60))
-            pairs = {key: _shown(key, value) for key, value in part.items()}
-            yield from (f"  {line}" for line in _pairs(pairs))
+            yield from (f"  {line}" for line in _pairs(dict(_facts(part))))
+
+
+def _facts(part: View) -> Iterator[tuple[str, str]]:
+    """Give what to tell of a part: texts and numbers as they are, and what bytes amount to."""
+    for key, value in part.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{key} {each}", told) for each, told in _facts(value))
+            continue
+        raw = _bytes(value) if key in ("peer_certificate", "extensions") else None
+        if raw is None:
+            yield key, _shown(key, value)
+        elif key == "peer_certificate":
+            facts = certificate_facts(raw)
+            yield from ((f"certificate {each}", told) for each, told in facts.items())
+        else:
+            yield key, f"{len(raw)} bytes"
+
+
+def _bytes(value: object) -> bytes | None:
+    """Return the bytes that stand in an answer in hexadecimal; None for anything else."""
+    try:
+        return bytes.fromhex(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def _flow(session: View, way: str) -> str:

@@ -211,6 +211,28 @@ CAPTURE = {
 }
 
 
+def test_show_tells_what_tls_and_proxy_say_in_lines_of_their_own(run, site):
+    tls = {"version": "TLSv1.3", "peer_certificate": "30" * 700, "peer_names": ["a.b", EVIL]}
+    proxy = {
+        "version": 2,
+        "ssl": {"used": True, "common_name": f"eve {EVIL}", "cipher": None},
+        "extensions": "0102" * 20,
+    }
+    site.answers["GET /api/sessions/x"] = (200, SESSION | {"tls": tls, "proxy": proxy})
+    out = run("show", "x")[1]
+    assert is_harmless(out)
+    assert "{" not in out
+    assert "3030" not in out
+    assert "\\\\" not in out  # escaped once
+    assert re.search(r"^  certificate size +700 bytes$", out, re.MULTILINE)
+    assert re.search(r"^  certificate SHA-256 +([0-9A-F]{2}:){31}[0-9A-F]{2}$", out, re.MULTILINE)
+    assert re.search(r"^  ssl used +yes$", out, re.MULTILINE)
+    assert re.search(r"^  ssl common_name +eve \\x1b\[2J", out, re.MULTILINE)
+    assert re.search(r"^  ssl cipher +-$", out, re.MULTILINE)
+    assert re.search(r"^  extensions +40 bytes$", out, re.MULTILINE)
+    assert json.loads(run("show", "x", "--json")[1])["tls"] == tls
+
+
 def test_a_capture_is_told_in_words(run, site):
     words = (
         "running since 2026-11-23T02:13:20Z, 2.0 KiB written, 5 B lost, disk full,"
