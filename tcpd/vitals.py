@@ -50,6 +50,7 @@ class Vitals:
         reloads: how many have been applied.
         refused_reloads: how many were refused.
         last_reload: how the last one went; None if there was none.
+        wrong_tokens: how many the admin side was shown.
     """
 
     def __init__(self, bus: Bus, clock: IReactorTime) -> None:
@@ -59,6 +60,7 @@ class Vitals:
         self.reloads = 0
         self.refused_reloads = 0
         self.last_reload: LastReload | None = None
+        self.wrong_tokens = 0
         self._clock = clock
         self._since = clock.seconds()
         self._due = 0.0

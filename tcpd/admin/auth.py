@@ -87,6 +87,10 @@ class Denied(Problem):
         super().__init__(status, problem, hint, asks)
 
 
+class WrongToken(Denied):
+    """Somebody has shown a token that isn't ours."""
+
+
 def peer_of(transport: Any) -> Peer:
     """Return who is at the other end of a connection, as the kernel says."""
     peer, host = transport.getPeer(), transport.getHost()
@@ -122,7 +126,8 @@ def rights_of(peer: Peer, rules: Rules, authorization: str | None) -> Right:
         authorization: the header `Authorization`; None if there is none.
 
     Raises:
-        Denied: it shows a token that isn't ours.
+        WrongToken: it shows a token that isn't ours.
+        Denied: it shows something else than a token, or there is none.
     """
     if authorization is not None:
         return _right_of_bearer(rules, authorization)
@@ -143,7 +148,7 @@ def _right_of_bearer(rules: Rules, authorization: str) -> Right:
         raise Denied(403, "there is no token that could be right", hint)
     # In a time that doesn't tell how much of it is right.
     if not hmac.compare_digest(given.strip().encode("utf-8", "replace"), rules.token.encode()):
-        raise Denied(401, "the token is wrong", "it is in the file that 'token_file' names")
+        raise WrongToken(401, "the token is wrong", "it is in the file that 'token_file' names")
     return Right.CHANGE
 
 

@@ -309,6 +309,13 @@ METRICS: tuple[Spec, ...] = (
         "Whether the last reload was applied; 1 if there was none.",
         one(lambda house: (last := house.vitals.last_reload) is None or last.ok),
     ),
+    Spec(
+        "tcpd_admin_wrong_tokens_total",
+        "counter",
+        (),
+        "Requests to the admin side with a token that isn't right.",
+        one(lambda house: house.vitals.wrong_tokens),
+    ),
     # The process, under the names that all of Prometheus's clients use.
     Spec(
         "process_cpu_seconds_total",

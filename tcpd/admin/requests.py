@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from twisted.web import http
 
 from tcpd.admin.answers import HEADERS, Answer, Problem
-from tcpd.admin.auth import Right, Rules, check_site, require, rights_of
+from tcpd.admin.auth import Right, Rules, WrongToken, check_site, require, rights_of
 from tcpd.admin.calls import MOST_BODY, Call, Given, Route, read_body, read_query
 from tcpd.admin.controls import NotNowError, UnknownError
 from tcpd.admin.stream import Stream
@@ -108,6 +108,9 @@ class Request(http.Request):
         site: Site = self.channel.factory
         try:
             route, call = self._understood(site)
+        except WrongToken as problem:
+            self._answer(site.guesses.wrong(self.channel.peer, problem).answer)
+            return
         except Problem as problem:
             self._answer(problem.answer)
             return
@@ -210,6 +213,8 @@ class Request(http.Request):
         }
         for name, value in headers.items():
             self.responseHeaders.setRawHeaders(name, [value])
+        if headers.get(b"Connection") == b"close":
+            self.channel.persistent = False
         self.write(answer.body)
         self.finish()
 

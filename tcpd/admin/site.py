@@ -28,6 +28,7 @@ from tcpd.admin.calls import Routes
 from tcpd.admin.channel import Channel
 from tcpd.admin.controls import Controls
 from tcpd.admin.crowd import MOST, Crowd
+from tcpd.admin.guesses import Guesses
 from tcpd.admin.house import House
 from tcpd.admin.page_files import page_routes
 from tcpd.admin.recent import Recent
@@ -46,7 +47,8 @@ from tcpd.units import Seconds
 # Streams say something every 15 seconds; whoever is silent for longer than this isn't one.
 DEADLINES = Deadlines(idle=Seconds(120.0), write_stall=Seconds(30.0), lifetime="off")
 # Streams that may be read at once at one address by those who may only look (of a UNIX socket, by
-# each user), and as many by those who may change something. It is less than the connections of an address, lest streams take all of them.
+# each user), and as many by those who may change something. It is less than the connections of an
+# address, lest streams take all of them.
 MOST_STREAMS = 64
 
 
@@ -62,6 +64,7 @@ class Site(http.HTTPFactory):
         channels: the connections.
         crowd: how many connections there may be.
         recent: what has happened last.
+        guesses: the wrong tokens.
     """
 
     noisy = False
@@ -75,6 +78,7 @@ class Site(http.HTTPFactory):
         self.views = Views(house, self.controls)
         self.views.capture_of = _capture_of(house)
         self.recent = Recent(house)
+        self.guesses = Guesses(house.reactor, house.vitals)
         api = Api(house, self.views, self.controls, self.recent)
         self.routes = Routes([*api.routes(), *page_routes()])
         self.rules = Rules()
@@ -215,6 +219,7 @@ class Admin:
         """End what would otherwise have no end: streams, and connections that wait for more."""
         self._site.close_streams("tcpd stops")
         self._site.recent.stop()
+        self._site.guesses.stop()
         self._site.views.stop()
         for channel in tuple(self._site.channels):
             channel.end()

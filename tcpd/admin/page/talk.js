@@ -46,7 +46,7 @@ async function withToken(path, options) {
     try {
       return await fetched(path, options);
     } catch (error) {
-      if (error.status !== 401) throw error;
+      if (error.status !== 401 && error.status !== 429) throw error; // 429: one of many that are wrong
       const had = sessionStorage.getItem(KEY);
       sessionStorage.removeItem(KEY);
       const token = await ask(had ? "The token is not, or no longer, right." : "This needs the token.");
