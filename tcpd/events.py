@@ -174,17 +174,26 @@ class SessionRefused(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerChanged(Event):
-    """A listener began or ended to accept connections."""
+    """A listener began or ended to accept connections at one of its addresses."""
 
     event_name: ClassVar[str] = "listener.changed"
 
     listener: str
     address: str
     up: bool
+    state: str = ""
+    """What an operator had it do, if that is why: `suspended`, `draining`, `resumed`."""
 
     def fields(self) -> dict[str, object]:
-        """Return which listener, where, and its state."""
-        return {"listener": self.listener, "address": self.address, "up": self.up}
+        """Return which listener, where, its state, and why if that isn't the address itself."""
+        fields: dict[str, object] = {
+            "listener": self.listener,
+            "address": self.address,
+            "up": self.up,
+        }
+        if self.state:
+            fields["state"] = self.state
+        return fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -254,6 +254,19 @@ class Listener(Service):
         self.suspended = False
         self._hold_as_is()
 
+    def tell_state(self, state: str) -> None:
+        """Tell of each open address that an operator had it come to another state.
+
+        Args:
+            state: `suspended`, `draining` or `resumed`.
+        """
+        origin, up = self.serving.origin, not self.suspended
+        for door in self.doors:
+            if door.port is not None and door.is_open:
+                address = format_address(door.port.getHost())
+                event = ListenerChanged(listener=origin.name, address=address, up=up, state=state)
+                origin.bus.emit(event)
+
     def _hold_as_is(self) -> None:
         """Have all ports hold back as they should now, those too that have just been opened."""
         if self.serving.gate is not None:
@@ -291,7 +304,13 @@ class Listener(Service):
     def tell(self, address: str, *, up: bool) -> None:
         """Tell that an address of this listener is open, or that it closes."""
         origin = self.serving.origin
-        event = ListenerChanged(listener=origin.name, address=address, up=up)
+        held = up and self.suspended  # open, but it accepts nobody
+        event = ListenerChanged(
+            listener=origin.name,
+            address=address,
+            up=up and not held,
+            state="suspended" if held else "",
+        )
         origin.bus.emit(event)
         self.log.info(
             "listener {listener} listens on {address} (handler {handler})"

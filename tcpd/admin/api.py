@@ -72,8 +72,14 @@ class Api:
         return in_text("ok\n")
 
     async def _readyz(self, call: Call) -> Answer:
-        state = self._house.state
-        return in_text("ready\n") if state == "running" else in_text(f"{state}\n", status=503)
+        """Say whether newcomers should be sent here: whether anybody could get in anywhere."""
+        state: str = self._house.state
+        if state == "running":
+            states = set(map(self._controls.state_of, self._house.listeners.values()))
+            if "up" in states or not states:
+                return in_text("ready\n")
+            state = states.pop() if len(states) == 1 else "closed"
+        return in_text(f"{state}\n", status=503)
 
     # -- looking -----------------------------------------------------------------------------
 

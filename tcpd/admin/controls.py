@@ -57,18 +57,22 @@ class Controls:
 
     def suspend(self, name: str) -> None:
         """Have a listener accept nobody; who connects waits in the kernel's queue."""
-        listener = self._listener(name)
+        listener = self._open_listener(name)
+        if name in self._drains:
+            raise NotNowError(f"listener {name!r} is draining; it accepts nobody already")
         if not listener.suspended:
             listener.suspend()
+            listener.tell_state("suspended")
             self.log.info("listener {listener} is suspended", listener=name)
 
     def resume(self, name: str) -> None:
         """Have a listener accept again."""
-        listener = self._listener(name)
+        listener = self._open_listener(name)
         if name in self._drains:
             raise NotNowError(f"listener {name!r} is draining; it can be resumed when that is over")
         if listener.suspended:
             listener.resume()
+            listener.tell_state("resumed")
             self.log.info("listener {listener} is resumed", listener=name)
 
     def drain(self, name: str) -> int:
@@ -83,7 +87,9 @@ class Controls:
         drain = self._drains.get(name)
         if drain is not None:
             return drain.left
-        self.suspend(name)
+        self._refuse_if_stopping()
+        listener.suspend()
+        listener.tell_state("draining")
         house, serving = self._house, listener.serving
         drain = Drain(house.reactor, house.bus, [serving], house.drain_limit, _heed_nothing)
         self._drains[name] = drain
@@ -95,7 +101,23 @@ class Controls:
 
     def _drained(self, name: str) -> None:
         del self._drains[name]
+        listener = self._house.listeners.get(name)
+        if listener is not None and listener.suspended:
+            listener.tell_state("suspended")
         self.log.info("listener {listener} has drained, and stays suspended", listener=name)
+
+    def _refuse_if_stopping(self) -> None:
+        if self._house.state in ("draining", "stopping"):
+            raise NotNowError("tcpd is stopping, and its listeners are closed")
+
+    def _open_listener(self, name: str) -> Listener:
+        """Return a listener that has something to suspend or to resume."""
+        listener = self._listener(name)
+        self._refuse_if_stopping()
+        if not any(each.port and each.is_open for each in listener.doors):
+            problem = f"listener {name!r} is down: none of its addresses is open"
+            raise NotNowError(f"{problem}; the log says why")
+        return listener
 
     def _listener(self, name: str) -> Listener:
         listener = self._house.listeners.get(name)

@@ -136,13 +136,19 @@ def drain(api: Api, given: Namespace) -> int:
 def suspend(api: Api, given: Namespace) -> int:
     """Suspend a listener."""
     answer = api.post("api", "listeners", given.listener, "suspend")
-    return _done(given, answer, f"listener {clean(given.listener)}: suspended")
+    return _done(given, answer, _state(given, answer, "suspended", "suspended"))
 
 
 def resume(api: Api, given: Namespace) -> int:
     """Resume a listener."""
     answer = api.post("api", "listeners", given.listener, "resume")
-    return _done(given, answer, f"listener {clean(given.listener)}: resumed")
+    return _done(given, answer, _state(given, answer, "up", "resumed"))
+
+
+def _state(given: Namespace, answer: Any, wanted: str, word: str) -> str:
+    """Return what has become of a listener: a word, if it is in the state that was wanted."""
+    state = get(answer, "state") or wanted
+    return f"listener {clean(given.listener)}: {word if state == wanted else clean(state)}"
 
 
 def capture(api: Api, given: Namespace) -> int:

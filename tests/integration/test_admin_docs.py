@@ -114,7 +114,7 @@ def stream(command: str, place: Path, speak: Any, leave: Any) -> str:
 def test_all_paths_are_in_the_tables() -> None:
     from tcpd.admin.api import Api
 
-    paths = {route.path for route in Api(None, None, None).routes()}  # type: ignore[arg-type]
+    paths = {route.path for route in Api(None, None, None, None).routes()}  # type: ignore[arg-type]
     shown = {
         path.replace("ID", "{id}").replace("NAME", "{name}")
         for path in re.findall(r"^\| `(/\S+)` \|", DOCUMENT, re.MULTILINE)

@@ -292,6 +292,12 @@ def test_listeners_are_steered(run, site):
     assert run("drain", "gateway")[1] == "listener gateway: draining, 1 session open\n"
     assert run("suspend", "gateway")[1] == "listener gateway: suspended\n"
     assert run("resume", "gateway")[1] == "listener gateway: resumed\n"
+    site.answers["POST /api/listeners/gateway/resume"] = (200, {"state": "down"})
+    assert run("resume", "gateway")[:2] == (0, "listener gateway: down\n")
+    problem = {"error": "listener 'gateway' is draining"}
+    site.answers["POST /api/listeners/gateway/suspend"] = (409, problem)
+    status, out, err = run("suspend", "gateway")
+    assert (status, out, "is draining" in err) == (1, "", True)
 
 
 def test_reload(run, site):

@@ -21,7 +21,7 @@ function summary(event) {
   }
   if (name === "session.opened") return "";
   if (name === "session.refused") return event["refuse.reason"];
-  if (name === "listener.changed") return `${event.address} ${event.up ? "is open" : "is closed"}`;
+  if (name === "listener.changed") return `${event.address} ${event.state ? `is ${event.state}` : event.up ? "is open" : "is closed"}`;
   if (name === "connector.changed") return [event.state, event.detail].filter(Boolean).join(": ");
   const rest = Object.entries(event).filter(([key]) => !KNOWN.has(key));
   return rest.map(([key, value]) => `${key}=${typeof value === "string" ? value : JSON.stringify(value)}`).join(" ");
