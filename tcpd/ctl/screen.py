@@ -164,17 +164,19 @@ def _total(listeners: Sequence[View], way: str) -> str:
 def _sessions(look: Look, choices: Choices, columns: int, paint: Paint, room: int) -> list[str]:
     sessions = look.sessions[:room]
     rows = [_cells(each) for each in sessions]
-    heads = ["ID", "LISTENER", "CLIENT", "AGE", "IDLE", "IN/S", "OUT/S", "IN", "OUT", "QUEUED"]
+    heads = ["ID", "LISTENER", "CLIENT", "AGE", "IDLE", "RTT", "IN/S", "OUT/S", "IN", "OUT"]
+    heads += ["QUEUED"]
     widths = [max([width_of(head), *(width_of(row[at]) for row in rows)])
               for at, head in enumerate(heads)]  # fmt: skip
     # Without colours the chosen line is known by a mark before it.
     marks = ("", "") if paint.on else ("> ", "  ")
     columns -= len(marks[0])
-    # What has no room: first the totals go, then the texts are cut, then the rest goes but for who.
+    # What has no room: first the totals go, and what the kernel knows, then the texts are cut, then
+    # the rest goes but for who.
     shown = list(range(len(heads)))
     least = dict(enumerate(widths))
     least |= {1: min(widths[1], 8), 2: min(widths[2], 21)}  # 21: any IPv4 address and port
-    for some, need in (((8, 7, 4, 9), widths), ((3, 1, 6, 5), least)):
+    for some, need in (((9, 8, 5, 4, 10), widths), ((3, 1, 7, 6), least)):
         for gone in some:
             if sum(need[at] + 2 for at in shown) - 2 > columns:
                 shown.remove(gone)
@@ -199,6 +201,7 @@ def _cells(session: View) -> list[str]:
         client_of(session),
         span(session.get("age")),
         span(session.get("idle")),
+        span(session.get("rtt")),
         rate(get(session, "rate", "in")),
         rate(get(session, "rate", "out")),
         size(get(session, "bytes", "in")),

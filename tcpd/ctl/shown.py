@@ -180,8 +180,8 @@ def _sum(counts: Any) -> int:
 
 def session_lines(sessions: Sequence[View], paint: Paint) -> list[str]:
     """Return the lines of `tcpdctl sessions`."""
-    heads = ["ID", "LISTENER", "HANDLER", "CLIENT", "AGE", "IDLE", "IN", "OUT", "IN/S", "OUT/S"]
-    heads += ["QUEUED", "NOTES"]
+    heads = ["ID", "LISTENER", "HANDLER", "CLIENT", "AGE", "IDLE", "RTT"]
+    heads += ["IN", "OUT", "IN/S", "OUT/S", "QUEUED", "NOTES"]
     rows = [
         [
             clean(each.get("id"), 40),
@@ -190,13 +190,14 @@ def session_lines(sessions: Sequence[View], paint: Paint) -> list[str]:
             client_of(each),
             span(each.get("age")),
             span(each.get("idle")),
+            span(each.get("rtt")),
             *_moved(each),
             size(each.get("queued")),
             notes_of(each),
         ]
         for each in sessions
     ]
-    return table(heads, rows, "AGE IDLE IN OUT IN/S OUT/S QUEUED", paint)
+    return table(heads, rows, "AGE IDLE RTT IN OUT IN/S OUT/S QUEUED", paint)
 
 
 def notes_of(session: View) -> str:

@@ -31,6 +31,7 @@ SESSION = {
     "idle": 0.5,
     "bytes": {"in": 2048, "out": 5},
     "rate": {"in": 1536.0, "out": None},
+    "rtt": 0.0123,
     "queued": 0,
     "tls": True,
     "reading": False,
@@ -113,7 +114,8 @@ def test_columns_stand_below_each_other(run):
     head, row = run("sessions")[1].splitlines()
     for name, text in (("LISTENER", "gateway"), ("CLIENT", "192.0.2.1:5000"), ("NOTES", "tls")):
         assert head.index(name) == row.index(text)
-    for name, text in (("AGE", "1m15s"), ("IN/S", "1.5 KiB/s"), ("OUT/S", "-  ")):
+    flush = (("AGE", "1m15s"), ("RTT", "12.3ms"), ("IN/S", "1.5 KiB/s"), ("OUT/S", "-  "))
+    for name, text in flush:
         assert head.index(name) + len(name) == row.index(text, 40) + len(text.rstrip())
     assert "tls paused" in row
 

@@ -31,6 +31,7 @@ def session(number, **more):
         "idle": 0.5,
         "bytes": {"in": 2048, "out": 5},
         "rate": {"in": 1536.0, "out": None},
+        "rtt": 0.0123,
         "queued": 0,
         **more,
     }
@@ -71,6 +72,18 @@ def test_what_eighty_columns_show():
     ]
     assert lines[4].split()[:5] == [">", "90928d41-0", "gateway", "192.0.2.0:5000", "1m15s"]
     assert lines[-1].startswith("q leave")
+
+
+def test_where_there_is_room_the_round_trip_is_shown_before_the_totals():
+    widths = range(80, 132)
+    heads = {each: frame(look(3), Choices(), each, 24, Paint(False))[3] for each in widths}
+    first = {name: min(w for w, line in heads.items() if name in line.split())
+             for name in ("RTT", "IN", "OUT")}  # fmt: skip
+    assert 80 < first["RTT"] < first["IN"] < first["OUT"] < 120
+    lines = frame(look(3), Choices(), 120, 24, Paint(False))
+    assert lines[3].index("RTT") + 3 == lines[4].index("12.3ms") + 6
+    unknown = Look(status=STATUS, sessions=[session(1, rtt=None)], total=1)
+    assert " - " in frame(unknown, Choices(), 120, 24, Paint(False))[4]
 
 
 def test_a_narrow_terminal_shows_who():
