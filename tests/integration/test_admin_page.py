@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -334,6 +335,37 @@ def test_a_session_shows_its_round_trip_by_which_nobody_is_sorted(
         assert page.text("#heads .rtt") == "RTT"
         assert page.all("#heads .rtt button") == []
         assert page.text(f"{ROWS} .rtt").endswith("s")
+
+
+@pytest.mark.parametrize("key", ["\ue007", " "])  # Enter, Space
+def test_a_session_is_opened_by_the_keyboard(page: Browser, daemon: Daemon, key: str) -> None:
+    with daemon.connect("echo"):
+        for place in (ROWS, "#events li.link-to"):
+            page.wait(lambda place=place: page.all(f"{place} button"))
+            page.one(f"{place} button").send_keys(key)
+            page.wait(lambda: page.one("#detail").is_displayed())
+            page.wait(lambda: "Round trip" in page.text("#detail-body"))
+            page.click("#detail-close")
+
+
+def test_a_listener_that_goes_is_chosen_no_more(
+    page: Browser, daemon: Daemon, tmp_path: Path
+) -> None:
+    page.run(
+        "const of = document.querySelector('#of'); of.value = 'tell';"
+        "of.dispatchEvent(new Event('change'))"
+    )
+    with daemon.connect("echo"):
+        page.wait(lambda: page.text("#none") == "No session fits.")
+        path = tmp_path / "tcpd.toml"
+        tell = '[listeners.tell]\nlisten = "tcp:0:interface=127.0.0.1"\nhandler = "tell.py:Tell"\n'
+        text = path.read_text()
+        assert tell in text
+        path.write_text(text.replace(tell, ""))
+        os.kill(daemon.pid, signal.SIGHUP)
+        page.wait(lambda: "tell is gone" in page.text("#notice"))
+        page.wait(lambda: len(page.all(ROWS)) == 1)
+        assert page.one("#of").get_attribute("value") == ""
 
 
 def test_nothing_is_cut_off(browser: Browser, tmp_path: Path) -> None:

@@ -315,10 +315,9 @@ const sessionRows = new Rows($("sessions").tBodies[0], (thing) => {
   const cells = COLUMNS.map((column) => el("td", { class: `${column.number ? "n " : ""}${column.class || ""}` }));
   const text = el("span");
   const marks = el("span", { class: "marks" });
-  cells[0].append(text, marks);
-  const node = el("tr", { tabIndex: 0, title: "Show this session" }, ...cells);
-  node.addEventListener("click", () => openDetail(thing.id));
-  node.addEventListener("keydown", (event) => event.key === "Enter" && openDetail(thing.id));
+  cells[0].append(el("button", { type: "button", class: "plain" }, text), marks);
+  const node = el("tr", { title: "Show this session" }, ...cells);
+  node.addEventListener("click", () => openDetail(thing.id)); // the button's, too
   return {
     node,
     update(now) {
@@ -339,6 +338,12 @@ function drawSessions({ total, sessions }) {
 function drawChoices(status) {
   const names = [...status.listeners, ...status.connectors].map((each) => each.name);
   const choice = $("of");
+  if (query.listener && !names.includes(query.listener)) {
+    tell(`${query.listener} is gone; these are the sessions of all.`);
+    query.listener = "";
+    choice.value = "";
+    connect();
+  }
   const there = [...choice.options].slice(1).map((each) => each.value);
   if (there.join("\n") === names.join("\n")) return;
   while (choice.options.length > 1) choice.remove(1);

@@ -46,15 +46,16 @@ export function note(event) {
   const name = event["event.name"];
   const who = event["client.address"] ? peer({ address: event["client.address"], port: event["client.port"] }) : "";
   const where = event.listener || event.connector || "";
+  const id = event["session.id"];
+  const title = el("b", {}, visible(name));
+  const head = id ? el("button", { type: "button", class: "plain", title: "Show this session" }, title) : title;
   const item = el("li", { class: KINDS[name] || "" },
-    el("div", {}, el("b", {}, visible(name)), el("time", {}, event.time ? clock(Date.parse(event.time) / 1000) : "")),
+    el("div", {}, head, el("time", {}, event.time ? clock(Date.parse(event.time) / 1000) : "")),
     el("div", { class: "quiet" }, visible([where, who].filter(Boolean).join(" · "))),
     el("div", { class: "words" }, visible(summary(event)).slice(0, 300)));
-  if (event["session.id"]) {
+  if (id) {
     item.classList.add("link-to");
-    item.tabIndex = 0;
-    item.addEventListener("click", () => openDetail(event["session.id"]));
-    item.addEventListener("keydown", (press) => press.key === "Enter" && openDetail(event["session.id"]));
+    item.addEventListener("click", () => openDetail(id)); // the button's, too
   }
   list.prepend(item);
   while (list.children.length > EVENTS) list.lastElementChild.remove();
