@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Hashable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.web import http
 
@@ -50,6 +50,8 @@ DEADLINES = Deadlines(idle=Seconds(120.0), write_stall=Seconds(30.0), lifetime="
 # each user), and as many by those who may change something. It is less than the connections of an
 # address, lest streams take all of them.
 MOST_STREAMS = 64
+# Connections that an address accepts in a turn of the loop: who floods it keeps no session waiting.
+AT_ONCE = 4
 
 
 class Site(http.HTTPFactory):
@@ -150,7 +152,12 @@ class AdminServing(Serving):
     """Makes sessions of the connections.
 
     How many there may be is the crowd's matter. Those that are in a handshake aren't known there.
+
+    Attributes:
+        most_at_once: how many an address accepts before the loop serves the others.
     """
+
+    most_at_once: ClassVar[int] = AT_ONCE
 
     def arriving(self, transport: Any) -> None:
         """Note a connection that has a handshake to do; of too many, the oldest go."""

@@ -45,7 +45,8 @@ from tcpd.net.tls import ServerTLS
 # Linux cuts it to net.core.somaxconn. With Twisted's 50, a burst of 2000 connects waits 1.2 s.
 BACKLOG = 4096
 TWISTED_BACKLOG = 50
-# At most so many connections are accepted before the loop serves the others.
+# At most so many connections are accepted before the loop serves the others, unless the factory has
+# an attribute `most_at_once`.
 BATCH = 256
 # Seconds. Short enough that a newcomer is served within a second of a release that another part
 # of the process made, long enough to cost nothing.
@@ -99,11 +100,12 @@ class Port(Reception, tcp.Port):
 
     def _prepare(self, factory: Any) -> None:
         self.hosts = {}
+        self._most: int = getattr(factory, "most_at_once", BATCH)
         self._acceptor = factory if isinstance(factory, Acceptor) else None
         self._holds: set[str] = set()
         self._starved_call: Any = None
         self._starved_said = float("-inf")
-        self._batch = BATCH
+        self._batch = self._most
         self._held_too = False
 
     def secure(self, tls: ServerTLS | None) -> None:
@@ -333,7 +335,7 @@ class Port(Reception, tcp.Port):
                 break
         # A lone connection doesn't pay for a second accept that only says EAGAIN; where they come
         # in numbers the batch grows with them.
-        self._batch = min(BATCH, accepted * 2) if accepted == self._batch else max(1, accepted)
+        self._batch = min(self._most, accepted * 2) if accepted == self._batch else max(1, accepted)
         return None
 
     def _welcome(self, sock: socket.socket, address: Any) -> None:

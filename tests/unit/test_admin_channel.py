@@ -1,5 +1,7 @@
 """Connections to the admin side: how many, how long they may take, and what isn't taken of them."""
 
+import socket
+
 import pytest
 from helpers import admin_http as http
 from helpers.admin_house import BEARER, LISTENER, AdminHouse
@@ -7,7 +9,7 @@ from helpers.admin_house import BEARER, LISTENER, AdminHouse
 from tcpd.admin import channel as channel_module
 from tcpd.admin import crowd
 from tcpd.admin.channel import PATIENCE
-from tcpd.admin.site import DEADLINES
+from tcpd.admin.site import AT_ONCE, DEADLINES
 
 HEALTH = http.request("GET", "/healthz")
 
@@ -73,6 +75,21 @@ def test_who_is_being_answered_stays_and_a_newcomer_is_told(house, few):
     readers[0].close()
     house.wait(0.2)
     assert house.get("/healthz").status == 200
+
+
+def test_who_floods_it_keeps_the_loop_for_few_at_a_time(house):
+    clients = [socket.socket() for _ in range(20)]
+    house.clients += clients
+    for client in clients:
+        client.connect(("127.0.0.1", house.admin_port))
+    sessions = house.daemon.roster.aside["admin"].serving.origin.sessions
+    counts = []
+    for _ in range(10):
+        before = len(sessions)
+        house.reactor.turn()
+        counts.append(len(sessions) - before)
+    assert sum(counts) == 20
+    assert max(counts) <= AT_ONCE
 
 
 def test_each_address_has_its_own(house, few):

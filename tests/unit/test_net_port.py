@@ -285,6 +285,19 @@ def test_a_batch_has_an_end(reactor):
     assert port._batch == 1
 
 
+def test_a_factory_may_want_fewer_at_once(reactor):
+    factory = Quiet()
+    factory.most_at_once = 2
+    port = listen(reactor, factory)
+    clients = [connect(port) for _ in range(5)]
+    welcomed = []
+    port._welcome = lambda sock, address: (welcomed.append(address), sock.close())
+    for count in (2, 4, 5):
+        port.doRead()
+        assert len(welcomed) == count
+    assert len(clients) == 5
+
+
 def test_stopping_leaves_no_timer_and_no_reader(reactor):
     port = listen(reactor, Quiet())
     faked(port, errno.EMFILE)
