@@ -18,9 +18,9 @@ from twisted.internet.defer import Deferred
 T = TypeVar("T")
 
 # Things looked at before the time is looked at again.
-LOT = 50
-# Seconds until it is the others' turn; the lot that is begun is finished first.
-TURN = 0.0005
+LOT = 250
+# Seconds until it is the others' turn. With the lot that is begun it stays below ten milliseconds.
+TURN = 0.003
 
 
 class Share:

@@ -33,7 +33,7 @@ View = dict[str, Any]
 MOST_SESSIONS = 1000
 """How many sessions are listed at once."""
 # Of those that are listed: to describe one takes some twenty microseconds.
-_LOT = 20
+_LOT = 100
 
 
 class SortError(TcpdError):
