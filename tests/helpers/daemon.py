@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,17 +73,36 @@ def tcpd(
     *arguments: str, cwd: Path, twistd: tuple[str, ...] = (), env: Mapping[str, str] | None = None
 ) -> Iterator[Daemon]:
     """Run `twistd -n TWISTD... tcpd ARGUMENTS...` in a directory, until the block ends."""
+    with running(BIN / "twistd", "-n", *twistd, "tcpd", *arguments, cwd=cwd, env=env) as daemon:
+        yield daemon
+
+
+@contextmanager
+def running(
+    *command: str | Path,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    pass_fds: Collection[int] = (),
+) -> Iterator[Daemon]:
+    """Run a command that becomes a daemon in a directory, until the block ends.
+
+    Args:
+        command: the program and its arguments.
+        cwd: the directory.
+        env: additions to its environment.
+        pass_fds: our descriptors that it inherits.
+    """
     process = subprocess.Popen(
-        [str(BIN / "twistd"), "-n", *twistd, "tcpd", *arguments],
+        command,
         cwd=cwd,
         env={**os.environ, **(env or {})},
+        pass_fds=pass_fds,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    daemon = Daemon(process)
     try:
-        yield daemon
+        yield Daemon(process)
     finally:
         if process.poll() is None:
             process.kill()

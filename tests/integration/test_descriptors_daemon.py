@@ -1,16 +1,12 @@
 """The limit of open files of a real daemon: raised where it can be, told of where it can't."""
 
 import resource
-import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from helpers.daemon import BIN, Daemon
+from helpers.daemon import BIN, Daemon, running
 
 HARD = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 LISTENER = """
@@ -20,25 +16,13 @@ limits = {{ sessions = {sessions} }}
 """
 
 
-@contextmanager
-def limited(soft: int, hard: int, cwd: Path, *twistd: str) -> Iterator[Daemon]:
+def limited(soft: int, hard: int, cwd: Path, *twistd: str) -> AbstractContextManager[Daemon]:
     """Run a daemon that may open so many files."""
-    process = subprocess.Popen(
-        [
-            *(str(shutil.which("prlimit")), f"--nofile={soft}:{hard}"),
-            *(sys.executable, str(BIN / "twistd"), "-n", *twistd, "tcpd", "--config=tcpd.toml"),
-        ],
+    return running(
+        *("prlimit", f"--nofile={soft}:{hard}"),
+        *(BIN / "twistd", "-n", *twistd, "tcpd", "--config=tcpd.toml"),
         cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
     )
-    try:
-        yield Daemon(process)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 def limits_of(daemon: Daemon) -> list[str]:

@@ -1,16 +1,12 @@
 """Out of descriptors where sockets linger: they make room, and accepting goes on."""
 
 import select
-import shutil
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
-from helpers.daemon import BIN, PATIENCE, Daemon
+from helpers.daemon import BIN, PATIENCE, Daemon, running
 
 FILES = 64
 SIZE = 300_000
@@ -29,26 +25,14 @@ class Farewell(Protocol):
 """
 
 
-@contextmanager
-def limited(cwd: Path, reactor: str) -> Iterator[Daemon]:
+def limited(cwd: Path, reactor: str) -> AbstractContextManager[Daemon]:
     (cwd / "h.py").write_text(HANDLER)
-    process = subprocess.Popen(
-        [
-            *(str(shutil.which("prlimit")), f"--nofile={FILES}:{FILES}"),
-            *(sys.executable, str(BIN / "twistd"), "-n", f"--reactor={reactor}", "tcpd"),
-            *("--listen=tcp:0:interface=127.0.0.1", "--handler=h.py:Farewell"),
-        ],
+    return running(
+        *("prlimit", f"--nofile={FILES}:{FILES}"),
+        *(BIN / "twistd", "-n", f"--reactor={reactor}", "tcpd"),
+        *("--listen=tcp:0:interface=127.0.0.1", "--handler=h.py:Farewell"),
         cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
     )
-    try:
-        yield Daemon(process)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 def connected(port: int, word: bytes) -> socket.socket:

@@ -5,13 +5,12 @@ import os
 import signal
 import socket
 import ssl
-import subprocess
 import sys
 import threading
 
 import pytest
 import trustme
-from helpers.daemon import BIN, PATIENCE, Daemon, receive_all, tcpd
+from helpers.daemon import BIN, PATIENCE, receive_all, running, tcpd
 from helpers.service_manager import Manager
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"
@@ -267,20 +266,13 @@ def test_a_socket_that_was_passed_is_kept_let_go_and_taken_again(tmp_path):
     (tmp_path / "tcpd.toml").write_text(passed)
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-c", ACTIVATE, str(held.fileno())),
-                *(BIN / "twistd", "-n", "--pidfile=", "tcpd", "--config=tcpd.toml"),
-            ],
-            cwd=tmp_path,
-            env={**os.environ, "LISTEN_FDS": "1", "LISTEN_FDNAMES": "echo"},
-            pass_fds=[held.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            house = Configured(Daemon(process), tmp_path / "tcpd.toml")
+        command = [
+            *(sys.executable, "-c", ACTIVATE, str(held.fileno())),
+            *(BIN / "twistd", "-n", "--pidfile=", "tcpd", "--config=tcpd.toml"),
+        ]
+        env = {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "echo"}
+        with running(*command, cwd=tmp_path, env=env, pass_fds=[held.fileno()]) as daemon:
+            house = Configured(daemon, tmp_path / "tcpd.toml")
             house.daemon.wait_for("listens on")
             assert "changed" in house.reload(passed + 'deadlines = { idle = "1m" }\n')
             with house.connect(port) as connection:
@@ -300,9 +292,6 @@ def test_a_socket_that_was_passed_is_kept_let_go_and_taken_again(tmp_path):
             with waits:
                 assert echoes(waits)
             house.daemon.stop()
-        finally:
-            process.kill()
-            process.communicate()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up its privileges")

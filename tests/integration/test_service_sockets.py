@@ -4,12 +4,11 @@ import os
 import shutil
 import socket
 import ssl
-import subprocess
 from contextlib import contextmanager
 
 import pytest
 import trustme
-from helpers.daemon import BIN, PATIENCE, Daemon, receive_all, run_tcpd
+from helpers.daemon import BIN, PATIENCE, receive_all, run_tcpd, running
 
 ACTIVATE = shutil.which("systemd-socket-activate")
 needs_activation = pytest.mark.skipif(
@@ -29,21 +28,9 @@ def activated(*sockets, tcpd, cwd, names=None, twistd=("-n", "--pidfile=")):
     command = [ACTIVATE, *(f"--listen={each}" for each in sockets)]
     command += [f"--fdname={names}"] if names else []
     command += [BIN / "twistd", *twistd, "tcpd", *tcpd]
-    process = subprocess.Popen(
-        command,
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    daemon = Daemon(process)
-    try:
+    with running(*command, cwd=cwd) as daemon:
         daemon.wait_for(rf"Listening on .* as {2 + len(sockets)}\.")
         yield daemon
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 def assert_echoes(connection):

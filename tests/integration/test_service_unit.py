@@ -8,13 +8,12 @@ import socket
 import ssl
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import trustme
 from helpers import hardened
-from helpers.daemon import BIN, PATIENCE, Daemon
+from helpers.daemon import BIN, PATIENCE, running
 
 from tcpd.tap import EX_CONFIG, EX_USAGE
 
@@ -94,22 +93,9 @@ def test_the_check_before_reload_refuses_a_broken_configuration(tmp_path):
     assert "did you mean 'listen'?" in done.stderr
 
 
-@contextmanager
 def started(*before, config, cwd):
     """Run the service's own command."""
-    process = subprocess.Popen(
-        [*before, *command("ExecStart", config)],
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        yield Daemon(process)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    return running(*before, *command("ExecStart", config), cwd=cwd)
 
 
 def test_reloading_checks_first_and_leaves_the_daemon_running(tmp_path):

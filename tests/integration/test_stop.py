@@ -6,14 +6,13 @@ import select
 import signal
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trustme
-from helpers.daemon import BIN, PATIENCE, Daemon, receive_all, tcpd
+from helpers.daemon import BIN, PATIENCE, Daemon, receive_all, running, tcpd
 from helpers.service_manager import Manager
 
 REACTORS = ("tcpd", "epoll", "asyncio", "poll")
@@ -146,23 +145,12 @@ def test_with_nothing_open_each_signal_ends_it_at_once(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 @pytest.mark.parametrize("reactor", ["default", "asyncio"])
 def test_twist_ends_with_status_0_too(tmp_path: Path, reactor: str, number: int) -> None:
-    process = subprocess.Popen(
-        [BIN / "twist", f"--reactor={reactor}", "tcpd", "--port=0"],
-        cwd=tmp_path,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    daemon = Daemon(process)
-    try:
-        with daemon.connect() as sock:
-            sock.sendall(b"x")
-            assert sock.recv(1) == b"x"
-            assert daemon.stop(number) == 0
-            assert receive_all(sock) == b""
-    finally:
-        process.kill()
-        process.communicate()
+    command = [BIN / "twist", f"--reactor={reactor}", "tcpd", "--port=0"]
+    with running(*command, cwd=tmp_path) as daemon, daemon.connect() as sock:
+        sock.sendall(b"x")
+        assert sock.recv(1) == b"x"
+        assert daemon.stop(number) == 0
+        assert receive_all(sock) == b""
     assert ends(daemon) == {"main": "shutdown"}
 
 
