@@ -49,6 +49,10 @@ class HotPath(tcp.Connection):
         tap: called with "in" or "out" and a copy of the bytes as they pass; None for no tap.
     """
 
+    # CPython shares the names of up to 30 attributes among the instances of a class. One that has
+    # more, or whose __dict__ somebody asks for, gets a dict, in which all are found more slowly.
+    __slots__ = ("_corked", "_loop", "bytes_in", "bytes_out", "last_read", "last_write", "tap")
+
     protocol: Any
     reactor: Any
     _wrote_late = False

@@ -45,7 +45,7 @@ class Reception:
             transport.enter("handshake")
         if self._acceptor is not None and not transport.perform(self._acceptor.arriving, transport):
             return
-        if not self.header_expected and "socket" in transport.__dict__:
+        if not self.header_expected and hasattr(transport, "socket"):
             transport.begin()
 
     def readmits(self, transport: ServerTransport) -> bool:

@@ -123,7 +123,7 @@ class ServerTransport(StreamTransport):
         self.last_read = self.last_write = self._loop.now
         if self.server.readmits(self):
             self.begin()
-        elif "socket" in self.__dict__:
+        elif hasattr(self, "socket"):
             self._opened = True  # whoever refused it knows, and nobody else waits for it
             self._blame("refused")
             self.connectionLost(Failure(CONNECTION_DONE))
@@ -178,7 +178,7 @@ class ServerTransport(StreamTransport):
         return f"{super().logPrefix()},{self.sessionno},{self.hostname or self._adopted_at}"
 
     def __repr__(self) -> str:
-        name = type(self.__dict__.get("protocol") or self).__name__
+        name = type(getattr(self, "protocol", None) or self).__name__
         where = self._adopted_at if self.server is None else self.server.place
         return f"<{name} #{self.sessionno} on {where}>"
 

@@ -101,7 +101,7 @@ class TLSTransport(StreamTransport):
         self._shake()
 
     def _shake(self) -> None:
-        if "socket" not in self.__dict__:  # the same event's read part has ended it
+        if not hasattr(self, "socket"):  # the same event's read part has ended it
             return
         try:
             state = self.socket.shake_hands()
@@ -188,13 +188,13 @@ class TLSTransport(StreamTransport):
         if self._shaking:
             self._shake()
             return None
-        if "socket" not in self.__dict__:  # as in _shake
+        if not hasattr(self, "socket"):  # as in _shake
             return None
         if self._read_waits:
             self._read_waits = False
             self.startReading()
             why = self._read()
-            if why is not None or "socket" not in self.__dict__:
+            if why is not None or not hasattr(self, "socket"):
                 return why
         if self.socket.unsent_alert and not self.socket.push_alert():
             return None
@@ -269,7 +269,7 @@ class TLSTransport(StreamTransport):
     def connectionLost(self, reason: Failure) -> None:
         """End the session, or the handshake."""
         self._cancel_deadline()
-        if "socket" in self.__dict__ and isinstance(self.socket, RecordSocket):
+        if hasattr(self, "socket") and isinstance(self.socket, RecordSocket):
             self.socket.crossed = None
         super().connectionLost(reason)
         # It holds OpenSSL's memory, and who keeps the transport needn't keep that.

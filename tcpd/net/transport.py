@@ -71,7 +71,7 @@ class StreamTransport(HalfClose):
 
     def tcp_info(self) -> TCPInfo | None:
         """Return what the kernel says of the connection; None if it isn't TCP, or is over."""
-        return tcp_info(self.socket) if "socket" in self.__dict__ else None
+        return tcp_info(self.socket) if hasattr(self, "socket") else None
 
     # -- writing, off the hot path -----------------------------------------------------------
 
@@ -202,7 +202,7 @@ class StreamTransport(HalfClose):
 
     def logPrefix(self) -> str:
         """The protocol's name and the peer, made only when somebody logs."""
-        protocol = self.__dict__.get("protocol")
+        protocol = getattr(self, "protocol", None)
         return "" if protocol is None else self._getLogPrefix(protocol)
 
     @property
