@@ -4,7 +4,7 @@ import socket
 
 import pytest
 from helpers import admin_http as http
-from helpers.admin_house import BEARER, LISTENER, AdminHouse
+from helpers.admin_house import BEARER, LISTENER
 
 from tcpd.admin import channel as channel_module
 from tcpd.admin import crowd
@@ -12,14 +12,6 @@ from tcpd.admin.channel import PATIENCE
 from tcpd.admin.site import AT_ONCE, DEADLINES
 
 HEALTH = http.request("GET", "/healthz")
-
-
-@pytest.fixture
-def house(tmp_path, monkeypatch):
-    house = AdminHouse(tmp_path, monkeypatch)
-    house.start(house.configuration())
-    yield house
-    house.close()
 
 
 @pytest.fixture

@@ -1,20 +1,12 @@
 """Listeners that an operator suspends, resumes and drains: what is said of it, and when."""
 
 import pytest
-from helpers.admin_house import LISTENER, AdminHouse
+from helpers.admin_house import LISTENER
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 OTHER = LISTENER.replace("echo", "other")
-
-
-@pytest.fixture
-def house(tmp_path, monkeypatch):
-    house = AdminHouse(tmp_path, monkeypatch)
-    house.start(house.configuration())
-    yield house
-    house.close()
 
 
 def order(house, what, name="echo"):

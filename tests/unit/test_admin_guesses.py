@@ -1,19 +1,10 @@
 """Wrong tokens leave a trace, and don't come fast; the right one always works."""
 
-import pytest
 from helpers import admin_http as http
-from helpers.admin_house import BEARER, AdminHouse
+from helpers.admin_house import BEARER
 from twisted.logger import capturedLogs, formatEvent
 
 WRONG = {"Authorization": "Bearer nothing-like-it"}
-
-
-@pytest.fixture
-def house(tmp_path, monkeypatch):
-    house = AdminHouse(tmp_path, monkeypatch)
-    house.start(house.configuration())
-    yield house
-    house.close()
 
 
 def warnings(found):

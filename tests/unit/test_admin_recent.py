@@ -3,21 +3,10 @@
 import gc
 import weakref
 
-import pytest
-from helpers.admin_house import AdminHouse
-
 from tcpd.admin import recent
 from tcpd.events import HandlerEvent, Identity
 
 WHO = Identity("r-1", "echo", "echo", "192.0.2.1", 5000, "192.0.2.9:80")
-
-
-@pytest.fixture
-def house(tmp_path, monkeypatch):
-    house = AdminHouse(tmp_path, monkeypatch)
-    house.start(house.configuration())
-    yield house
-    house.close()
 
 
 def come_and_go(house):

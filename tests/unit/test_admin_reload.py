@@ -4,16 +4,8 @@ import socket
 
 import pytest
 from helpers import admin_http as http
-from helpers.admin_house import BEARER, LISTENER, TOKEN, AdminHouse
+from helpers.admin_house import BEARER, LISTENER, TOKEN
 from helpers.reload_house import free_port
-
-
-@pytest.fixture
-def house(tmp_path, monkeypatch):
-    house = AdminHouse(tmp_path, monkeypatch)
-    house.start(house.configuration())
-    yield house
-    house.close()
 
 
 def test_it_is_ready_until_it_drains_and_lasts_until_the_end(house):

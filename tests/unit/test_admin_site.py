@@ -4,28 +4,10 @@ import socket
 
 import pytest
 from helpers import admin_http as http
-from helpers.admin_house import BEARER, TOKEN, AdminHouse
-from twisted.logger import globalLogPublisher
+from helpers.admin_house import BEARER, TOKEN
 
 from tcpd.admin.answers import HEADERS
 from tcpd.admin.views import Views
-
-
-@pytest.fixture
-def house(tmp_path, monkeypatch):
-    house = AdminHouse(tmp_path, monkeypatch)
-    house.start(house.configuration())
-    yield house
-    house.close()
-
-
-@pytest.fixture
-def logged():
-    found = []
-    globalLogPublisher.addObserver(found.append)
-    yield found
-    globalLogPublisher.removeObserver(found.append)
-
 
 # -- what every answer has ----------------------------------------------------------------------
 

@@ -4,29 +4,11 @@ import base64
 import json
 import socket
 
-import pytest
 from helpers import admin_http as http
-from helpers.admin_house import BEARER, LISTENER, AdminHouse
-from twisted.logger import globalLogPublisher
+from helpers.admin_house import BEARER, LISTENER
 
 from tcpd.admin import feeds, site
 from tcpd.admin.stream import KEEP_ALIVE
-
-
-@pytest.fixture
-def house(tmp_path, monkeypatch):
-    house = AdminHouse(tmp_path, monkeypatch)
-    house.start(house.configuration())
-    yield house
-    house.close()
-
-
-@pytest.fixture
-def logged():
-    found = []
-    globalLogPublisher.addObserver(found.append)
-    yield found
-    globalLogPublisher.removeObserver(found.append)
 
 
 def test_events_come_as_they_happen(house):
@@ -200,39 +182,33 @@ def in_order(house, sent):
     ]
 
 
-def test_events_that_are_lost_are_told_of_where_they_were(house):
+def told_of_six(house, takes):
+    """Return what a reader is sent for whom three events are kept, who takes some after five."""
     events = feeds.Events(house.daemon, feeds.EventPattern("session.opened"), most=3)
     feed = feeds.EventFeed(events)
     port = house.ports("echo")[0].getHost().port
     for _ in range(5):
         house.connect(port)
-    reader = Reader(1)
+    reader = Reader(takes)
     feed.fill(reader)
     house.connect(port)
     assert len(events) == 3
     reader.takes = 10
     feed.fill(reader)
     feed.stop()
-    numbers = in_order(house, reader.sent)
+    return reader.sent
+
+
+def test_events_that_are_lost_are_told_of_where_they_were(house):
+    sent = told_of_six(house, 1)
     # The fourth, fifth and sixth found no room: the notice took it.
-    assert numbers == [1, 2, 3, {"lost": 3}]
-    assert reader.sent[-1][0] == "lost"
+    assert in_order(house, sent) == [1, 2, 3, {"lost": 3}]
+    assert sent[-1][0] == "lost"
 
 
 def test_events_go_on_behind_those_that_are_lost(house):
-    events = feeds.Events(house.daemon, feeds.EventPattern("session.opened"), most=3)
-    feed = feeds.EventFeed(events)
-    port = house.ports("echo")[0].getHost().port
-    for _ in range(5):
-        house.connect(port)
-    reader = Reader(2)
-    feed.fill(reader)
-    house.connect(port)
-    reader.takes = 10
-    feed.fill(reader)
-    feed.stop()
-    numbers = in_order(house, reader.sent)
-    assert numbers == [1, 2, 3, {"lost": 2}, 6]
+    sent = told_of_six(house, 2)
+    assert in_order(house, sent) == [1, 2, 3, {"lost": 2}, 6]
 
 
 def test_bytes_that_are_lost_are_told_of_where_they_were(house, monkeypatch):

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IPullProducer
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.logger import formatEvent
 from zope.interface.verify import verifyClass, verifyObject
 
 from tcpd.errors import ConfigError, TcpdError
@@ -71,14 +71,6 @@ def in_session(factory, transport=None):
     protocol = factory.buildSession(session)
     protocol.makeConnection(transport)
     return session, protocol, transport
-
-
-@pytest.fixture
-def logged():
-    events = []
-    globalLogPublisher.addObserver(events.append)
-    yield events
-    globalLogPublisher.removeObserver(events.append)
 
 
 def lines_of(events):

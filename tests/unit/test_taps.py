@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 from twisted.internet.testing import StringTransport
-from twisted.logger import globalLogPublisher
 
 from tcpd.taps import add_tap
 
@@ -13,14 +12,6 @@ from tcpd.taps import add_tap
 @pytest.fixture
 def transport():
     return SimpleNamespace(tap=None)
-
-
-@pytest.fixture
-def logged():
-    events = []
-    globalLogPublisher.addObserver(events.append)
-    yield events
-    globalLogPublisher.removeObserver(events.append)
 
 
 def watch(pieces):
