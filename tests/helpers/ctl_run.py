@@ -22,6 +22,32 @@ from typing import Any
 
 CTL = [sys.executable, "-m", "tcpd.ctl.main"]
 PATIENCE = 20.0
+# What a site may say: how the status begins, and a session.
+RUNNING = {
+    "version": "0.1.0",
+    "pid": 42,
+    "state": "running",
+    "uptime": 303.0,
+}
+SESSION = {
+    "id": "90928d41-7",
+    "listener": "gateway",
+    "handler": "echo",
+    "role": "listener",
+    "client": {"address": "192.0.2.1", "port": 5000},
+    "hop": None,
+    "local": "127.0.0.1:9999",
+    "opened": 1795400000.0,
+    "age": 75.2,
+    "idle": 0.5,
+    "bytes": {"in": 2048, "out": 5},
+    "rate": {"in": 1536.0, "out": None},
+    "rtt": 0.0123,
+    "queued": 0,
+    "tls": True,
+    "reading": False,
+    "capture": None,
+}
 
 
 class Site:

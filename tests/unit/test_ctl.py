@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from helpers.ctl_run import CTL, Site, closed_port
+from helpers.ctl_run import CTL, RUNNING, SESSION, Site, closed_port
 
 from tcpd.admin.views import MOST_SESSIONS, SORTS
 from tcpd.capture.settings import SUFFIXES
@@ -18,30 +18,8 @@ from tcpd.ctl import commands, options
 from tcpd.ctl.main import main
 
 EVIL = "\x1b[2J\x07<script>\u202e\x7f\x9b"
-SESSION = {
-    "id": "90928d41-7",
-    "listener": "gateway",
-    "handler": "echo",
-    "role": "listener",
-    "client": {"address": "192.0.2.1", "port": 5000},
-    "hop": None,
-    "local": "127.0.0.1:9999",
-    "opened": 1795400000.0,
-    "age": 75.2,
-    "idle": 0.5,
-    "bytes": {"in": 2048, "out": 5},
-    "rate": {"in": 1536.0, "out": None},
-    "rtt": 0.0123,
-    "queued": 0,
-    "tls": True,
-    "reading": False,
-    "capture": None,
-}
 STATUS = {
-    "version": "0.1.0",
-    "pid": 42,
-    "state": "running",
-    "uptime": 303.0,
+    **RUNNING,
     "sessions": {"open": 1, "total": 9},
     "loop": {"lag": 0.0004, "lag_max": 0.003},
     "process": {"rss": 45 << 20, "cpu": 3.2, "fds": 18, "max_fds": 1024},

@@ -6,17 +6,14 @@ import signal
 import time
 
 import pytest
-from helpers.ctl_run import Screen, Site
+from helpers.ctl_run import RUNNING, SESSION, Screen, Site
 
 from tcpd.ctl.screen import Choices, Look, frame
 from tcpd.ctl.terminal import keys_of
 from tcpd.ctl.text import Paint, cut, pad, width_of
 
 STATUS = {
-    "version": "0.1.0",
-    "pid": 42,
-    "state": "running",
-    "uptime": 303.0,
+    **RUNNING,
     "sessions": {"open": 3, "total": 9},
     "listeners": [{"name": "gateway", "state": "up", "rate": {"in": 5.0, "out": None}}],
 }
@@ -24,15 +21,9 @@ STATUS = {
 
 def session(number, **more):
     return {
+        **SESSION,
         "id": f"90928d41-{number}",
-        "listener": "gateway",
         "client": {"address": f"192.0.2.{number % 256}", "port": 5000},
-        "age": 75.2,
-        "idle": 0.5,
-        "bytes": {"in": 2048, "out": 5},
-        "rate": {"in": 1536.0, "out": None},
-        "rtt": 0.0123,
-        "queued": 0,
         **more,
     }
 
