@@ -110,14 +110,14 @@ class Census:
 
 
 async def take_census(
-    house: House, turns: Turns, look: Callable[[Session, int, int], object] | None = None
+    house: House, turns: Turns, look: Callable[[Sequence[Session]], object] | None = None
 ) -> Census:
     """Return all numbers as they are when this is called.
 
     Args:
         house: whose.
         turns: gives others their turn.
-        look: called with each open session, and with the bytes that came in and went out.
+        look: called with the open sessions, lot by lot, when their bytes are read.
     """
     open_now: dict[Key, list[Session]] = {}
     for serving in house.servings():
@@ -168,19 +168,18 @@ async def _add_live(
     figures: Figures,
     sessions: list[Session],
     turns: Turns,
-    look: Callable[[Session, int, int], object] | None,
+    look: Callable[[Sequence[Session]], object] | None,
 ) -> None:
     """Add what open sessions have moved so far."""
     async for lot in turns.lots(sessions):
         came = went = pauses = 0
         for session in lot:
             transport: Any = session.transport
-            received, sent = transport.bytes_in, transport.bytes_out
-            came += received
-            went += sent
+            came += transport.bytes_in
+            went += transport.bytes_out
             pauses += getattr(transport, "pauses", 0)
-            if look is not None:
-                look(session, received, sent)
+        if look is not None:
+            look(lot)
         figures.bytes_in += came
         figures.bytes_out += went
         figures.pauses += pauses

@@ -18,9 +18,10 @@ from twisted.internet.defer import Deferred
 T = TypeVar("T")
 
 # Things looked at before the time is looked at again.
-LOT = 250
-# Seconds until it is the others' turn. With the lot that is begun it stays below ten milliseconds.
-TURN = 0.003
+LOT = 100
+# Seconds until it is the others' turn. What is begun is finished first: mostly within as much
+# again, and within two milliseconds where ten thousand sessions are sorted.
+TURN = 0.0003
 
 
 class Share:

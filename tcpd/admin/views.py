@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
-from operator import attrgetter
 from typing import Any
 
 from tcpd import __version__
@@ -33,7 +32,7 @@ View = dict[str, Any]
 MOST_SESSIONS = 1000
 """How many sessions are listed at once."""
 # Of those that are listed: to describe one takes some twenty microseconds.
-_LOT = 100
+_LOT = 10
 
 
 class SortError(TcpdError):
@@ -211,14 +210,16 @@ class Views:
             everyone, found = found, []
             async for lot in turns.lots(everyone):
                 found += [session for session in lot if needle in _as_text(session)]
-        found.sort(key=attrgetter("number"))
         # Texts and numbers only, and no pairs of them with sessions: ten thousand of those would
         # have Python look for garbage everywhere, which holds all sessions for 30 milliseconds.
+        numbers: list[int] = []
         keys: list[Any] = []
         async for lot in turns.lots(found):
+            numbers += [session.number for session in lot]
             keys += [key(session, self._rates) for session in lot]
+        order = sorted(range(len(found)), key=numbers.__getitem__)
         await turns.others()
-        order = sorted(range(len(found)), key=keys.__getitem__)
+        order.sort(key=keys.__getitem__)
         if sort.startswith("-"):
             order.reverse()
         page = [found[at] for at in order[max(0, offset) :][: max(0, min(limit, MOST_SESSIONS))]]
@@ -298,14 +299,8 @@ def _as_text(session: Session) -> str:
     return " ".join(words).lower()
 
 
-def _received(session: Session, rates: Rates) -> float:
-    rate = rates.of(session)
-    return 0.0 if rate is None else rate.received
-
-
-def _sent(session: Session, rates: Rates) -> float:
-    rate = rates.of(session)
-    return 0.0 if rate is None else rate.sent
+def _rate_of(session: Session, rates: Rates) -> tuple[float, float]:
+    return rates.of(session) or (0.0, 0.0)
 
 
 SORTS: Mapping[str, Callable[[Session, Rates], Any]] = {
@@ -314,9 +309,9 @@ SORTS: Mapping[str, Callable[[Session, Rates], Any]] = {
     "idle": lambda session, rates: _idle(session),
     "in": lambda session, rates: session.bytes_in,
     "out": lambda session, rates: session.bytes_out,
-    "rate-in": _received,
-    "rate-out": _sent,
-    "rate": lambda session, rates: _received(session, rates) + _sent(session, rates),
+    "rate-in": lambda session, rates: _rate_of(session, rates)[0],
+    "rate-out": lambda session, rates: _rate_of(session, rates)[1],
+    "rate": lambda session, rates: sum(_rate_of(session, rates)),
     "queued": lambda session, rates: getattr(session.transport, "queued", 0),
     "client": lambda session, rates: "{} {:05}".format(*address_and_port(session.peer)),
     "listener": lambda session, rates: session.listener,

@@ -264,6 +264,48 @@ def test_rates_are_known_a_second_after_the_first_look(house) -> None:
     assert house.views.history()["rates"]["a"]["in"] == [pytest.approx(500), 0]
 
 
+def test_who_comes_while_somebody_looks_has_a_rate_from_the_next_sample_on(house) -> None:
+    house.start(ONE)
+    house.status()
+    house.pass_time(rates.EVERY)
+    client = house.connect(house.port())
+    house.talk(client, b"x" * 300)
+    assert house.sessions()["sessions"][0]["rate"] == {"in": None, "out": None}
+    house.pass_time(rates.EVERY)
+    assert house.sessions()["sessions"][0]["rate"]["in"] == pytest.approx(300)
+
+
+def test_who_was_silent_for_long_has_the_rate_of_what_it_moves_now(house) -> None:
+    house.start(ONE)
+    client = house.connect(house.port())
+    house.talk(client, b"x" * 500)
+    for _ in range(8):
+        house.status()
+        house.pass_time(rates.EVERY)
+    (session,) = house.sessions()["sessions"]
+    assert session["rate"] == {"in": 0, "out": 0}
+    house.talk(client, b"x" * 100)
+    house.pass_time(rates.EVERY)
+    assert house.sessions()["sessions"][0]["rate"]["in"] == pytest.approx(100)
+
+
+def test_rates_forget_those_who_have_ended(house, monkeypatch) -> None:
+    monkeypatch.setattr(rates, "SPARE", 5)
+    house.start(ONE)
+    staying = house.connect(house.port())
+    for _ in range(20):
+        client = house.connect(house.port())
+        house.status()
+        house.pass_time(rates.EVERY)
+        client.close()
+        house.reactor.turn(3)
+    house.talk(staying, b"x" * 100)
+    house.pass_time(rates.EVERY)
+    (session,) = house.sessions()["sessions"]
+    assert session["rate"]["in"] == pytest.approx(100)
+    assert len(house.views._rates._received) <= 2 * 2 + 5 + 1
+
+
 def test_nobody_samples_when_nobody_looks(house) -> None:
     house.start(ONE)
     house.connect(house.port())
