@@ -14,12 +14,15 @@ from twisted.logger import Logger
 
 from tcpd.admin.answers import Problem
 from tcpd.admin.auth import Peer
+from tcpd.admission.rates import Rates
 from tcpd.vitals import Vitals
 
 # Wrong tokens in a second that hear that they are wrong, also at once; the others are too many.
-RATE = 10.0
+RATE = 10
 # Seconds between two lines in the log.
 SILENCE = 10.0
+# Whose the bucket is: who guesses has as many addresses as he likes.
+_EVERYBODY = 0
 
 
 class Guesses:
@@ -35,8 +38,7 @@ class Guesses:
     def __init__(self, clock: Any, vitals: Vitals) -> None:
         self._clock = clock
         self._vitals = vitals
-        self._left = RATE
-        self._at = clock.seconds()
+        self._rate = Rates(RATE, RATE, clock.seconds())
         self._unsaid = 0
         self._last = ""
         self._call: Any = None
@@ -53,11 +55,7 @@ class Guesses:
         self._last = peer.name
         if self._call is None:
             self._say()
-        now = self._clock.seconds()
-        self._left = min(RATE, self._left + (now - self._at) * RATE)
-        self._at = now
-        if self._left >= 1:
-            self._left -= 1
+        if self._rate.take(_EVERYBODY, self._clock.seconds()):
             return problem
         hint = "wait a second, and see what 'token_file' names; the right token is always let in"
         headers = {b"Retry-After": b"1", b"Connection": b"close"}
