@@ -164,14 +164,14 @@ def read_body(data: bytes, kind: str | None, keys: Collection[str]) -> dict[str,
         keys: those that it may have.
 
     Raises:
-        Problem: it is something else, or has another key.
+        Problem: it is something else, or has another key, or one twice.
     """
     if (kind or "").partition(";")[0].strip().lower() != "application/json":
         raise Problem(415, "expected a body of JSON", "send 'Content-Type: application/json'")
     if not data.strip():
         return {}
     try:
-        body = json.loads(data)
+        body = json.loads(data, object_pairs_hook=_object)
     except (ValueError, RecursionError):
         raise Problem(400, "the body isn't JSON") from None
     if not isinstance(body, dict):
@@ -179,6 +179,16 @@ def read_body(data: bytes, kind: str | None, keys: Collection[str]) -> dict[str,
     for key in body:
         _check_key(key, keys)
     return body
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; of one key given twice, something on the way may heed the other."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise Problem(400, f"{escape_text(key, 40)}: it is there twice")
+        found[key] = value
+    return found
 
 
 def _check_key(key: str, keys: Collection[str]) -> None:

@@ -122,6 +122,12 @@ def test_what_is_no_http_gets_a_bare_answer(house, data):
         (b"\xff", "application/json", 400, "isn't JSON"),
         (b"[" * 60000, "application/json", 400, "isn't JSON"),
         (b'{"levle": "debug"}', "application/json", 400, "unknown key"),
+        (
+            b'{"level": "debug", "level": "info"}',
+            "application/json",
+            400,
+            "level: it is there twice",
+        ),
         (b'{"level": 1}', "application/json", 400, "it isn't a text"),
         (b"{}", "application/json", 400, "it is missing"),
         (b'{"level": "loud"}', "application/json", 400, "there is no level"),
