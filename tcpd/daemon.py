@@ -123,12 +123,12 @@ class Daemon(MultiService):
         self._access_log: AccessLog | None = None
         self._admin: Admin | None = None
         self.config: Config = config
-        self.configured(config)
         # All are made before any is taken in: what is wrong is found first.
         doors = [self.make_listener(name, each) for name, each in config.listeners.items()]
         lines = [self.make_connector(name, each) for name, each in config.connectors.items()]
         if config.admin is not None:
             doors.append(self.make_admin_listener(config.admin))
+        self.configured(config)
         everyone: list[Listener | Connector] = [*doors, *lines]
         for service in everyone:
             self.roster.join(service)
@@ -317,7 +317,6 @@ class Daemon(MultiService):
             from tcpd.admin.site import Admin  # who has none doesn't pay for it
 
             self._admin = Admin(self)
-            self._admin.configured(config)
         return self._admin.make_listener(config)
 
     def make_connector(self, name: str, config: ConnectorConfig) -> Connector:

@@ -1,10 +1,14 @@
 """The events of before somebody looked: kept while there is an admin side, and given first."""
 
 import gc
+import socket
 import weakref
+from contextlib import closing
+
+from helpers.admin_house import LISTENER, AdminHouse
 
 from tcpd.admin import recent
-from tcpd.events import HandlerEvent, Identity
+from tcpd.events import ConfigurationRefused, HandlerEvent, Identity, SessionOpened
 
 WHO = Identity("r-1", "echo", "echo", "192.0.2.1", 5000, "192.0.2.9:80")
 
@@ -73,14 +77,26 @@ def test_nothing_that_a_handler_gave_is_kept_alive(house):
 
 def test_without_an_admin_side_nothing_is_kept(house):
     bus = house.daemon.bus
-    house.reload(
-        house.configuration().partition("[listeners.echo]")[2].join(["[listeners.echo]", ""])
-    )
+    house.reload(LISTENER)
     assert "admin" not in house.daemon.roster.aside
-    kept = {kind.__name__ for kind, each in bus._subscriptions.items() if each}
-    assert "SessionOpened" not in kept
+    assert not bus.wants(SessionOpened)
     house.reload(house.configuration())
     come_and_go(house)
     found = names(house.told(house.stream("/api/stream"), 0.5))
     assert found[-2:] == ["session.opened", "session.closed"]
     assert "listener.changed" not in found
+
+
+def test_a_refused_reload_that_would_have_added_the_admin_side_keeps_nothing(tmp_path, monkeypatch):
+    with (
+        closing(AdminHouse(tmp_path, monkeypatch)) as house,
+        socket.create_server(("127.0.0.1", 0)) as taken,
+    ):
+        house.start(LISTENER)
+        bus = house.daemon.bus
+        event = house.reload(house.configuration(taken.getsockname()[1]))
+        assert isinstance(event, ConfigurationRefused)
+        assert not bus.wants(SessionOpened)
+        house.reload(house.configuration())
+        assert bus.wants(SessionOpened)
+        assert house.change("/api/listeners/echo/suspend").status == 200
