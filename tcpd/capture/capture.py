@@ -108,7 +108,7 @@ class Capture:
         mine = None
         if many:
             name = re.escape(stem) + r"-[0-9a-f]{8}-\d+" + re.escape(file_name("", config.format))
-            mine = re.compile(rf"{name}(\.\d+)?")
+            mine = re.compile(rf"({name})(\.\d+)?")
         self._files = Files(
             config.path,
             lambda: self._format.header(session or listener),

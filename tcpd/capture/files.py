@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import re
 import stat
@@ -59,7 +60,8 @@ class Files:
         rotate_every: so is one that is older than so many seconds.
         keep: how many are kept besides those that are written to.
         mine: what the names of such files look like, where each session has one, so that those
-            of earlier runs are counted; None where there is only one file.
+            of earlier runs are counted; the first group is the name before the number of one
+            that was put aside. None where there is only one file.
         clock: tells seconds.
     """
 
@@ -133,8 +135,9 @@ class Files:
         kept = self._kept() if self._mine is not None else None
         self._close(self._files.pop(name))
         if kept is not None:
-            kept.append(name)
-            self._remove_oldest(kept)
+            with self._in_directory() as directory:
+                kept.extend((*self._put_aside_of(name, directory), name))
+                self._remove_oldest(kept, directory)
 
     def close(self) -> None:
         """Let go of all files; what comes goes into new ones."""
@@ -246,14 +249,23 @@ class Files:
             found = []
             with os.scandir(self._directory) as entries:
                 for each in entries:
-                    if self._mine is not None and self._mine.fullmatch(each.name):
+                    match = self._mine.fullmatch(each.name) if self._mine is not None else None
+                    if match is not None and match[1] not in self._files:
                         with contextlib.suppress(FileNotFoundError):
                             found.append((each.stat(follow_symlinks=False).st_mtime_ns, each.name))
-            self._done = deque(n for _, n in sorted(found) if n not in self._files)
+            self._done = deque(name for _, name in sorted(found))
         return self._done
 
-    def _remove_oldest(self, names: deque[str]) -> None:
-        with self._in_directory() as directory:
-            while len(names) > self.keep:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(names.popleft(), dir_fd=directory)
+    def _put_aside_of(self, name: str, directory: int) -> list[str]:
+        """Return the names of what was put aside for a file, the oldest first."""
+        found: list[str] = []
+        with contextlib.suppress(FileNotFoundError):
+            for number in itertools.count(1):
+                os.stat(f"{name}.{number}", dir_fd=directory, follow_symlinks=False)
+                found.insert(0, f"{name}.{number}")
+        return found
+
+    def _remove_oldest(self, names: deque[str], directory: int) -> None:
+        while len(names) > self.keep:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(names.popleft(), dir_fd=directory)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from types import SimpleNamespace
@@ -168,6 +169,22 @@ def test_a_session_each_has_a_file_and_only_so_many_are_kept(house: House) -> No
     names = {f"web-{each}.pcapng" for each in (*ids[-2:], stays.id)}
     assert set(os.listdir(house.path)) == names
     assert house.said(f"web-{ids[-1]}.pcapng") == [(b"5", b"")]
+
+
+def test_what_was_put_aside_for_a_session_that_ended_is_removed_too(tmp_path: Path) -> None:
+    mine = re.compile(r"([a-z]+)(\.\d+)?")
+    some = files.Files(tmp_path, lambda: b"", rotate_size=2, keep=3, mine=mine)
+    for _ in range(2):
+        some.append("running", b"xx")
+    for name in ("first", "second", "third"):
+        for _ in range(3):
+            some.append(name, b"xx")
+        some.done(name)
+    running, ended = {"running", "running.1"}, {"third", "third.1", "third.2"}
+    assert set(os.listdir(tmp_path)) == running | ended
+    some.done("running")
+    assert set(os.listdir(tmp_path)) == running | {"third"}
+    some.close()
 
 
 def test_a_full_file_is_put_aside(house: House) -> None:
