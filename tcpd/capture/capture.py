@@ -318,6 +318,8 @@ class Capture:
         self._reactor.callLater(0, self._end, f"{limit} is reached")
 
     def _end(self, why: str) -> None:
+        if self._state == "ended":  # somebody has stopped it meanwhile, or its session has ended
+            return
         for watch in tuple(self.watches):
             watch.stop(why)
         self.on_end(self)

@@ -559,6 +559,24 @@ def test_a_started_one_ends_by_itself(house: House) -> None:
     assert not house.reactor.getDelayedCalls()
 
 
+@pytest.mark.parametrize("by", ["its session", "an operator"])
+def test_one_that_is_full_when_it_is_ended_is_counted_once(house: House, by: str) -> None:
+    house.captures.configure({}, LiveCaptureConfig(path=house.path, max_size=5000))
+    session = house.session()
+    capture = house.captures.start(session)
+    house.say(session, bytes(10_000))
+    if by == "an operator":
+        house.captures.stop(session)
+    else:
+        house.end(session)
+    house.reactor.advance(0)
+    capture.wait()
+    assert len(house.captures.status()) == 1
+    house.captures.configure({})
+    assert house.captures.totals()["web"].written == capture.status().written > 10_000
+    assert not house.reactor.getDelayedCalls()
+
+
 def test_a_unix_socket_has_placeholders(house: House) -> None:
     house.configure("other")
     session = house.session()
