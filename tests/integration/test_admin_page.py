@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -366,6 +367,30 @@ def test_a_listener_that_goes_is_chosen_no_more(
         page.wait(lambda: "tell is gone" in page.text("#notice"))
         page.wait(lambda: len(page.all(ROWS)) == 1)
         assert page.one("#of").get_attribute("value") == ""
+
+
+def test_a_sink_that_is_well_again_tells_why_and_when_it_failed(
+    browser: Browser, tmp_path: Path
+) -> None:
+    file = tmp_path / "events.jsonl"
+    more = '[sinks.events]\nkind = "jsonl"\noptions = { path = "events.jsonl" }\n'
+    why = "events.jsonl is a symbolic link; name its target"
+    with running(tmp_path, more=more) as daemon:
+        browser.open(f"http://127.0.0.1:{daemon.port('admin')}/")
+        browser.wait(lambda: browser.text("#sinks .pill") == "waiting" and file.exists())
+        assert browser.text("#sinks .error") == ""
+        file.unlink()
+        file.symlink_to("elsewhere")
+        daemon.connect("echo").close()
+        browser.wait(lambda: browser.text("#sinks .error").endswith(why))
+        assert "failed" not in browser.text("#sinks .error")
+        file.unlink()
+        browser.wait(lambda: browser.text("#sinks .error").startswith("failed last at "))
+        when, _, rest = browser.text("#sinks .error").partition(": ")
+        assert re.search(r"\b20\d\d\b.*\d:\d\d", when)
+        assert rest.endswith(why)
+        assert browser.complaints() == []
+        browser.driver.get("about:blank")
 
 
 def test_nothing_is_cut_off(browser: Browser, tmp_path: Path) -> None:

@@ -304,10 +304,15 @@ const sinks = new Rows($("sinks").tBodies[0], (thing) => {
       say(state, now.state);
       [now.queued, now.written, now.lost].forEach((value, index) => say(cells[index], count(value)));
       style(cells[2], `n ${now.lost ? "bad" : "zero"}`);
-      say(error, visible(now.last_error));
+      say(error, trouble(now));
     },
   };
 });
+
+function trouble(sink) {
+  if (sink.last_error || !sink.past_error) return visible(sink.last_error);
+  return `failed last at ${new Date(sink.failed_at * 1000).toLocaleString()}: ${visible(sink.past_error)}`;
+}
 
 // -- sessions -----------------------------------------------------------------------------------
 
