@@ -177,8 +177,8 @@ def _values(
 
         yield from NAMES
     elif action.dest in ("session", "listener"):
-        both = given.get("command") in ("sessions", "top", "tail")
-        yield from _asked(action.dest, given, find, connectors=both)
+        # --listener takes a connector's name as well; who is drained or suspended is no connector.
+        yield from _asked(action.dest, given, find, connectors=bool(action.option_strings))
 
 
 def _asked(

@@ -201,7 +201,9 @@ def _capture(parser: Parser) -> None:
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--session", metavar="ID", help="of this session")
-    what.add_argument("--listener", metavar="NAME", help="of all sessions of this listener")
+    what.add_argument(
+        "--listener", metavar="NAME", help="of all sessions of this listener or connector"
+    )
     parser.add_argument("--format", choices=FORMATS, help="what is written (default: pcapng)")
     parser.add_argument("--file", metavar="NAME", help="the file's name")
 

@@ -162,6 +162,22 @@ def test_capturing(
     assert ctl("capture", "stop", "--session", "nobody")[0] == 4
 
 
+def test_a_connector_is_completed_and_captured(
+    tmp_path: Path, ctl: Callable[..., tuple[int, str, str]]
+) -> None:
+    connector = '[connectors.uplink]\nconnect = "unix:admin.sock"\n'
+    (tmp_path / "tcpd.toml").write_text(f"{CONFIGURATION}\n{connector}")
+    (tmp_path / "captures").mkdir(mode=0o700)
+    with tcpd("--config", "tcpd.toml", cwd=tmp_path) as daemon:
+        daemon.wait_for("connector uplink is connected")
+        line = "tcpdctl capture start --listener "
+        assert ctl("__complete", "fish", line)[1].split() == ["gateway", "uplink"]
+        assert ctl("__complete", "fish", "tcpdctl drain ")[1].split() == ["gateway"]
+        status, out, err = ctl("capture", "start", "--listener", "uplink")
+        assert (status, err) == (0, "")
+        assert "/captures/uplink-" in out
+
+
 def test_tail_until_the_daemon_stops(daemon: Daemon, tmp_path: Path) -> None:
     command = [*CTL, "tail", "--socket", "admin.sock", "--event", "session.*", "--json"]
     pipe = subprocess.PIPE
