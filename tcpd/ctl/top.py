@@ -145,6 +145,9 @@ class Top:
             else:
                 self._choices.trouble = ""
                 self._look = result
+                if self._choices.offset and not result.sessions:  # those there have all ended
+                    self._choices.offset = max(0, result.total - room_of(self._terminal.size[1]))
+                    self._ask()
 
     def _close(self, session_id: str, *, reset: bool) -> None:
         def order() -> str:

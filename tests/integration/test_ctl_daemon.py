@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -224,6 +225,23 @@ def test_top_closes_a_session(daemon: Daemon, tmp_path: Path) -> None:
         screen.type("q")
         assert screen.finish() == 0
         assert screen.is_restored()
+
+
+def test_top_goes_to_the_last_session_when_those_it_shows_have_ended(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    where = f"--socket={tmp_path / 'admin.sock'}"
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(talk(daemon)) for _ in range(60)]
+        screen = stack.enter_context(Screen("top", "--every", "100ms", "--sort", "age", where))
+        screen.expect("19 of 60 shown")
+        screen.type("\x1b[6~" * 5)
+        screen.expect("42 to 60 of 60 shown")
+        for sock in socks[:30]:
+            sock.close()
+        screen.expect("12 to 30 of 30 shown")
+        screen.type("q")
+        assert screen.finish() == 0
 
 
 def test_without_admin_it_says_what_is_missing(ctl: Callable[..., tuple[int, str, str]]) -> None:
