@@ -15,6 +15,7 @@ from helpers.sinks import NOON, SOURCE, closed
 
 from tcpd.config.load import load
 from tcpd.event_names import NAMES
+from tcpd.events import Event, Identity, SessionEvent, SessionOpened, event_classes
 from tcpd.fields import Place, convert, keys_of
 from tcpd.registry import build_handler
 from tcpd.sink_registry import BUILT_IN, build_sink, find
@@ -56,6 +57,21 @@ def test_every_option_is_in_the_guide_with_its_default(kind: str) -> None:
 def test_every_event_is_in_the_guide() -> None:
     table = GUIDE.partition("| event | it says |")[2].partition("\n\n")[0]
     assert re.findall(r"^\| `([a-z.]+)` \|", table, re.MULTILINE) == list(NAMES)
+
+
+@pytest.mark.parametrize("kind", event_classes(), ids=lambda kind: kind.event_name)
+def test_the_fields_of_every_event_are_in_the_guide(kind: type[Event]) -> None:
+    (row,) = re.findall(rf"^\| `{kind.event_name}` \| (.*) \|$", GUIDE, re.MULTILINE)
+    session = Identity("x", "x", "x", "x", 1, "x", hop_address="x")
+    values: dict[Any, Any] = {str: "x", int: 1, float: 1.0, bool: True, Identity: session}
+    hints = typing.get_type_hints(kind)
+    names = [each.name for each in dataclasses.fields(kind)]
+    event = kind(**{name: values.get(hints[name], ("x",)) for name in names})
+    written = set(event.fields())
+    if issubclass(kind, SessionEvent) and kind is not SessionOpened:
+        written -= set(session.fields())
+        assert row.startswith("the session, ")
+    assert written <= set(re.findall(r"`([a-z.]+)`", row))
 
 
 def test_the_record_in_the_guide_is_one() -> None:
