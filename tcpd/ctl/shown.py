@@ -5,6 +5,7 @@ Everything is looked up leniently: a daemon of another version may tell more, or
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -318,6 +319,8 @@ def event_line(record: View, paint: Paint) -> str:
 
 
 def _field(value: object) -> str:
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
     text = clean(value, 1000)
     if isinstance(value, str) and (not value or any(each in text for each in " \"'=")):
         inside = text.replace('"', '\\"') if value else ""

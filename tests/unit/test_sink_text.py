@@ -4,11 +4,14 @@ import json
 import os
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
-from helpers.sinks import record, records, said
+from helpers.sinks import closed, record, records, said
 
-from tcpd.events import ConnectorChanged, HandlerFailed, SessionRefused
+from tcpd.ctl.shown import event_line
+from tcpd.ctl.text import Paint
+from tcpd.events import ConnectorChanged, HandlerFailed, ListenerChanged, SessionRefused
 from tcpd.sinks.record import SinkLost
 from tcpd.sinks.record_text import message_of, priority_of, text_of
 from tcpd.sinks.sink import TryAgainError
@@ -23,6 +26,19 @@ def test_a_record_is_its_name_and_its_fields():
         " client.port=5000 network.local.address=192.0.2.9:80 bytes.in=10 bytes.out=20"
         " duration=1.5 close.reason=peer-closed"
     )
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ListenerChanged(listener="web", address="192.0.2.9:80", up=False, state="suspended"),
+        replace(closed(), duration=86_400.123456),
+    ],
+    ids=lambda event: event.event_name,
+)
+def test_tcpdctl_tail_writes_an_event_the_same_way(event):
+    each = record(event=event)
+    assert event_line(each.fields, Paint(False)) == f"{each.time} {text_of(each)}"
 
 
 @pytest.mark.parametrize(
