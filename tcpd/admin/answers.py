@@ -80,6 +80,6 @@ def in_json(view: Any, *, status: int = 200, headers: dict[bytes, bytes] | None 
     return Answer(body=encode(view) + b"\n", status=status, headers=headers or {})
 
 
-def in_text(text: str, *, status: int = 200, kind: str = TEXT) -> Answer:
+def in_text(text: str, *, status: int = 200) -> Answer:
     """Return a text as an answer."""
-    return Answer(body=text.encode(), kind=kind, status=status)
+    return Answer(body=text.encode(), kind=TEXT, status=status)

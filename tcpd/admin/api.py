@@ -22,7 +22,6 @@ from tcpd.session import Session
 # Sessions in a snapshot for the page, unless it asks for another number, and at most.
 SHOWN = 100
 MOST_SHOWN = 500
-_CAPTURE = ("action", "session", "listener", "format", "file")
 _FILTERS = ("listener", "filter", "sort", "limit", "offset")
 
 

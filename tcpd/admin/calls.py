@@ -17,7 +17,7 @@ from tcpd.escape import escape_text
 
 MOST_BODY = 64 * 1024
 """Bytes that a body may have."""
-# Characters of one value of a query.
+# Likewise, one value of a query.
 MOST_VALUE = 200
 
 Given = Answer | Feed
