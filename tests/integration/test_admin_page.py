@@ -328,6 +328,22 @@ def test_a_panel_keeps_what_it_has_and_asks_no_more_when_its_session_has_ended(
     assert "In5,000 (0)" in page.text("#detail-body")
 
 
+def test_a_panel_tells_of_a_connectors_session_that_it_has_never_seen(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        target = f"tcp:127.0.0.1:{server.getsockname()[1]}"
+        with running(tmp_path, more=f'[connectors.link]\nconnect = "{target}"\n') as daemon:
+            server.accept()[0].close()
+            server.close()  # so that there is no second one
+            browser.open(f"http://127.0.0.1:{daemon.port('admin')}/")
+            browser.wait(lambda: "session.closed" in browser.text("#events"))
+            browser.click("#events li.link-to")
+            browser.wait(lambda: ": peer-closed, after " in browser.text("#detail-sub"))
+            assert "Connectorlink" in browser.text("#detail-body")
+            browser.driver.get("about:blank")
+
+
 def test_a_session_shows_its_round_trip_by_which_nobody_is_sorted(
     page: Browser, daemon: Daemon
 ) -> None:

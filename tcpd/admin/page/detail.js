@@ -86,7 +86,9 @@ function end(how = "") {
   const view = last ?? {
     client: { address: event["client.address"], port: event["client.port"] },
     local: event["network.local.address"],
-    listener: event.listener,
+    hop: event["network.peer.address"],
+    role: event.connector ? "connector" : "listener",
+    listener: event.connector || event.listener,
     handler: event.handler,
     opened: at - event.duration,
   };
