@@ -43,13 +43,13 @@ class Controls:
 
     def __init__(self, house: House) -> None:
         self._house = house
-        self._drains: dict[str, Drain] = {}
+        self._drains: dict[Listener, Drain] = {}
 
     # -- listeners ---------------------------------------------------------------------------
 
     def state_of(self, listener: Listener) -> ListenerState:
         """Return what a listener does."""
-        if listener.serving.origin.name in self._drains:
+        if listener in self._drains:
             return "draining"
         if listener.suspended:
             return "suspended"
@@ -58,7 +58,7 @@ class Controls:
     def suspend(self, name: str) -> None:
         """Have a listener accept nobody; who connects waits in the kernel's queue."""
         listener = self._open_listener(name)
-        if name in self._drains:
+        if listener in self._drains:
             raise NotNowError(f"listener {name!r} is draining; it accepts nobody already")
         if not listener.suspended:
             listener.suspend()
@@ -68,7 +68,7 @@ class Controls:
     def resume(self, name: str) -> None:
         """Have a listener accept again."""
         listener = self._open_listener(name)
-        if name in self._drains:
+        if listener in self._drains:
             raise NotNowError(f"listener {name!r} is draining; it can be resumed when that is over")
         if listener.suspended:
             listener.resume()
@@ -84,7 +84,7 @@ class Controls:
             How many sessions were open.
         """
         listener = self._listener(name)
-        drain = self._drains.get(name)
+        drain = self._drains.get(listener)
         if drain is not None:
             return drain.left
         self._refuse_if_stopping()
@@ -92,19 +92,21 @@ class Controls:
         listener.tell_state("draining")
         house, serving = self._house, listener.serving
         drain = Drain(house.reactor, house.bus, [serving], house.drain_limit, _heed_nothing)
-        self._drains[name] = drain
+        self._drains[listener] = drain
         count = drain.left
         self.log.info("listener {listener} drains", listener=name)
-        drain.over.addCallback(lambda _: self._drained(name))
+        drain.over.addCallback(lambda _: self._drained(listener))
         drain.start()
         return count
 
-    def _drained(self, name: str) -> None:
-        del self._drains[name]
-        listener = self._house.listeners.get(name)
-        if listener is not None and listener.suspended:
+    def _drained(self, listener: Listener) -> None:
+        del self._drains[listener]
+        name = listener.serving.origin.name
+        if self._house.listeners.get(name) is listener:
             listener.tell_state("suspended")
-        self.log.info("listener {listener} has drained, and stays suspended", listener=name)
+            self.log.info("listener {listener} has drained, and stays suspended", listener=name)
+        else:  # by a reload
+            self.log.info("listener {listener} has drained, and is gone", listener=name)
 
     def _refuse_if_stopping(self) -> None:
         if self._house.state in ("draining", "stopping"):

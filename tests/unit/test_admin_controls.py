@@ -3,7 +3,7 @@
 import pytest
 from helpers.admin_house import LISTENER
 from twisted.internet.defer import Deferred
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
 OTHER = LISTENER.replace("echo", "other")
@@ -110,3 +110,30 @@ def test_with_connectors_only_it_is_ready(house):
     house.reload(house.configuration(listener=connector))
     assert not house.daemon.listeners
     assert ready(house) == (200, "ready")
+
+
+def test_a_listener_does_not_drain_because_one_of_its_name_that_is_gone_does(house):
+    busy(house)
+    order(house, "drain")
+    house.reload(house.configuration(listener=OTHER))
+    house.reload(house.configuration(listener=LISTENER))
+    house.connect(house.ports("echo")[0].getHost().port)
+    assert ready(house) == (200, "ready")
+    assert order(house, "suspend").json["state"] == "suspended"
+    with capturedLogs() as found:
+        assert order(house, "drain").json["sessions"] == 1
+        house.wait(40)
+    told = [formatEvent(each) for each in found if "drained" in each["log_format"]]
+    ends = ("stays suspended", "is gone")
+    assert told == [f"listener echo has drained, and {each}" for each in ends]
+    assert ready(house) == (503, "suspended")
+    assert order(house, "resume").json["state"] == "up"
+
+
+def test_one_that_changes_while_it_drains_goes_on_draining(house):
+    busy(house)
+    order(house, "drain")
+    house.reload(house.configuration(listener=LISTENER + "limits = { sessions = 5 }\n"))
+    assert ready(house) == (503, "draining")
+    house.wait(40)
+    assert ready(house) == (503, "suspended")
