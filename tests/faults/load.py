@@ -6,7 +6,8 @@ import socket
 import threading
 import time
 
-from faults.harness import PATIENCE, receive_all, wait_until
+from faults.harness import PATIENCE, wait_until
+from faults.peers import receive_all
 
 
 class Load:

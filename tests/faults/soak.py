@@ -29,8 +29,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from faults.harness import MB, Neighbour, certificate, tcpd
+from faults.harness import MB, certificate, tcpd
 from faults.load import Load
+from faults.peers import Neighbour
 from faults.soak_drain import drain
 from faults.soak_faults import PEERS
 from faults.soak_field import CRASHES, LOG, Field, config, unexpected

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 
-from faults.harness import receive, receive_all
+from faults.peers import receive, receive_all
 from faults.soak_faults import header_stalls, never_reads, silence
 from faults.soak_field import DRAIN, MORE, Field
 

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 
 from faults.control import HOSTILE
-from faults.harness import KB, MB, ends, receive, receive_all, reset, wrap
+from faults.harness import KB, MB
+from faults.peers import ends, receive, receive_all, reset, wrap
 from faults.proxy_vectors import OWN, v1_vectors, v2_vectors
 from faults.soak_field import Field
 from faults.tls_peer import TLSPeer

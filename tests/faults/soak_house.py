@@ -12,7 +12,8 @@ import resource
 import socket
 import time
 
-from faults.harness import assert_echoes, receive, reset, wait_until
+from faults.harness import wait_until
+from faults.peers import assert_echoes, receive, reset
 from faults.soak_faults import Fault
 from faults.soak_field import Field, config
 

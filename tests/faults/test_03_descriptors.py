@@ -13,7 +13,8 @@ without looking again leaves them waiting for ever.
 import time
 
 import pytest
-from faults.harness import LOOPBACK, Crowd, assert_echoes, tcpd
+from faults.harness import LOOPBACK, tcpd
+from faults.peers import Crowd, assert_echoes
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ All ten places are taken, and a thousand more come. The counters are read where 
 them now: the log's numbers, which have to add up.
 """
 
-from faults.harness import KB, LOOPBACK, Crowd, allow_files, tcpd, wait_until
+from faults.harness import KB, LOOPBACK, allow_files, tcpd, wait_until
+from faults.peers import Crowd
 from faults.refusals import refused
 
 PLACES, COMERS = 10, 1000

@@ -10,7 +10,8 @@ makes the kernel drop what it has no room for, and then tries again only after a
 
 from pathlib import Path
 
-from faults.harness import CROWDED, LOOPBACK, Crowd, allow_files, quantile, tcpd
+from faults.harness import CROWDED, LOOPBACK, allow_files, quantile, tcpd
+from faults.peers import Crowd
 
 
 def overflows():

@@ -9,7 +9,8 @@ is within 1 MB: a session of 100 bytes that is never let go would make it 0.8 MB
 one with its protocol and its buffers ten times that.
 """
 
-from faults.harness import CROWDED, LOOPBACK, MB, Crowd, allow_files, tcpd
+from faults.harness import CROWDED, LOOPBACK, MB, allow_files, tcpd
+from faults.peers import Crowd
 
 SESSIONS = 4000
 

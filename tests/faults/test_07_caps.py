@@ -11,7 +11,8 @@ but waits, and is served as soon as somebody leaves.
 import time
 
 import pytest
-from faults.harness import LOOPBACK, assert_echoes, ends, receive, tcpd, wait_until
+from faults.harness import LOOPBACK, tcpd, wait_until
+from faults.peers import assert_echoes, ends, receive
 from faults.refusals import refused
 
 CAPS = {

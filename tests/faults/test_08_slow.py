@@ -11,7 +11,8 @@ the header, and of the session's lifetime, 3 s each; a limit to silence would ne
 
 import time
 
-from faults.harness import LOOPBACK, certificate, tcpd, when_they_end
+from faults.harness import LOOPBACK, certificate, tcpd
+from faults.peers import when_they_end
 from faults.proxy_vectors import tcp4, tlv, v2
 from faults.tls_peer import TLSPeer
 

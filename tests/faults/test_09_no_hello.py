@@ -10,7 +10,8 @@ whole hello, and never finishes.
 
 import time
 
-from faults.harness import LOOPBACK, certificate, tcpd, when_they_end
+from faults.harness import LOOPBACK, certificate, tcpd
+from faults.peers import when_they_end
 from faults.tls_peer import TLSPeer
 
 DEADLINE = 3.0

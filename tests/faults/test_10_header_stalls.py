@@ -10,7 +10,8 @@ and to one with TLS; the deadline is 3 s, and is kept to the second.
 
 import time
 
-from faults.harness import LOOPBACK, certificate, tcpd, when_they_end
+from faults.harness import LOOPBACK, certificate, tcpd
+from faults.peers import when_they_end
 from faults.proxy_vectors import checked, tcp4, v1_vectors
 
 DEADLINE = 3.0

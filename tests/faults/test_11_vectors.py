@@ -10,7 +10,8 @@ have it, to the port; where it is a refusal, the handler must never hear of the 
 
 import socket
 
-from faults.harness import LOOPBACK, receive_all, tcpd
+from faults.harness import LOOPBACK, tcpd
+from faults.peers import receive_all
 from faults.proxy_vectors import OWN, REFUSED, v1_vectors, v2_vectors
 
 CONFIG = f"""

@@ -11,7 +11,8 @@ TLS that is the ClientHello.
 import socket
 import time
 
-from faults.harness import LOOPBACK, certificate, receive_all, tcpd
+from faults.harness import LOOPBACK, certificate, tcpd
+from faults.peers import receive_all
 from faults.proxy_vectors import CLIENT, checked, tcp4, tlv, v1_vectors
 from faults.tls_peer import TLSPeer
 

@@ -12,7 +12,8 @@ all mapped addresses would trust everybody, so it is a wrong configuration.
 import socket
 import subprocess
 
-from faults.harness import BIN, LOOPBACK, PATIENCE, receive_all, tcpd
+from faults.harness import BIN, LOOPBACK, PATIENCE, tcpd
+from faults.peers import receive_all
 from faults.proxy_vectors import CLIENT, tcp4, v1_vectors, v2
 
 SPELLINGS = [

@@ -10,7 +10,8 @@ the loop keeps everybody else waiting.
 
 import threading
 
-from faults.harness import LOOPBACK, Neighbour, receive, tcpd
+from faults.harness import LOOPBACK, tcpd
+from faults.peers import Neighbour, receive
 
 LINES = 500_000
 CONFIG = f"""

@@ -11,7 +11,8 @@ of which there are more than anybody can count. Of ten such messages in a row th
 import statistics
 import time
 
-from faults.harness import KB, LOOPBACK, receive, tcpd
+from faults.harness import KB, LOOPBACK, tcpd
+from faults.peers import receive
 
 CONFIG = f"""
 [listeners.rules]

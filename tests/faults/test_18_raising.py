@@ -12,7 +12,8 @@ when the peer has left already, what has to end is the daemon's side: its descri
 import time
 
 import pytest
-from faults.harness import LOOPBACK, Neighbour, assert_echoes, ends, tcpd
+from faults.harness import LOOPBACK, tcpd
+from faults.peers import Neighbour, assert_echoes, ends
 
 HANDLER = """
 from dataclasses import dataclass

@@ -11,7 +11,8 @@ in it, and which can be switched off.
 
 import re
 
-from faults.harness import KB, LOOPBACK, Crowd, allow_files, tcpd, wait_until
+from faults.harness import KB, LOOPBACK, allow_files, tcpd, wait_until
+from faults.peers import Crowd
 
 SESSIONS = 1000
 ACCESS = ", handler-failed ["

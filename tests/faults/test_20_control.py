@@ -18,7 +18,8 @@ import ssl
 import pytest
 import trustme
 from faults.control import HOSTILE, clear
-from faults.harness import LOOPBACK, receive_all, tcpd, wait_until
+from faults.harness import LOOPBACK, tcpd, wait_until
+from faults.peers import receive_all
 from faults.proxy_vectors import checked, tcp4, tlv
 from faults.proxy_vectors import ssl as ssl_tlv
 

@@ -12,7 +12,8 @@ session's line in the access log says so, and nothing else does.
 import re
 import socket
 
-from faults.harness import LOOPBACK, Crowd, allow_files, reset, tcpd
+from faults.harness import LOOPBACK, allow_files, tcpd
+from faults.peers import Crowd, reset
 
 ROUNDS, PEERS = 10, 200
 

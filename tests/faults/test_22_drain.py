@@ -15,7 +15,8 @@ import signal
 import threading
 import time
 
-from faults.harness import LOOPBACK, MB, ends, tcpd, wait_until
+from faults.harness import LOOPBACK, MB, tcpd, wait_until
+from faults.peers import ends
 
 DRAIN = 3.0
 QUEUED = 67 * MB

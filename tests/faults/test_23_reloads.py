@@ -9,8 +9,9 @@ reload changes the limits, the access list and the options of their listener, an
 listener come and go. Their own listener's socket stays; whoever is served notices nothing.
 """
 
-from faults.harness import LOOPBACK, Neighbour, assert_echoes, certificate, tcpd
+from faults.harness import LOOPBACK, certificate, tcpd
 from faults.load import Load
+from faults.peers import Neighbour, assert_echoes
 
 RELOADS, REQUESTS = 5, 4000
 

@@ -12,7 +12,8 @@ applied all the same afterwards.
 import signal
 import socket
 
-from faults.harness import LOOPBACK, assert_echoes, tcpd
+from faults.harness import LOOPBACK, tcpd
+from faults.peers import assert_echoes
 
 GOOD = f"[listeners.main]\n{LOOPBACK}\n"
 GRAMMAR = "[listeners.main\n"

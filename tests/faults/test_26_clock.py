@@ -15,7 +15,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from faults.harness import LOOPBACK, assert_echoes, receive, tcpd, when_they_end
+from faults.harness import LOOPBACK, tcpd
+from faults.peers import assert_echoes, receive, when_they_end
 
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 DEADLINE, DELAY = 10.0, 2.0

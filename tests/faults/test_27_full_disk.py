@@ -12,7 +12,8 @@ again.
 import re
 import socket
 
-from faults.harness import LOOPBACK, fill, receive_all, small_disk, tcpd
+from faults.harness import LOOPBACK, fill, small_disk, tcpd
+from faults.peers import receive_all
 from helpers.packets import read
 
 SESSIONS = 100

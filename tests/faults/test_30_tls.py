@@ -20,7 +20,8 @@ import warnings
 
 import pytest
 import trustme
-from faults.harness import LOOPBACK, PATIENCE, certificate, ends, tcpd
+from faults.harness import LOOPBACK, PATIENCE, certificate, tcpd
+from faults.peers import ends
 from faults.tls_peer import TLSPeer
 
 CONFIG = f"""

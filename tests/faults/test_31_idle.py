@@ -15,7 +15,8 @@ import http.client
 import json
 import time
 
-from faults.harness import KB, LOOPBACK, PATIENCE, Crowd, allow_files, tcpd
+from faults.harness import KB, LOOPBACK, PATIENCE, allow_files, tcpd
+from faults.peers import Crowd
 
 SESSIONS = 10_000
 ADDRESSES = 10

@@ -12,7 +12,8 @@ import re
 from pathlib import Path
 
 import pytest
-from faults.harness import LOOPBACK, PATIENCE, certificate, receive_all, tcpd, wrap
+from faults.harness import LOOPBACK, PATIENCE, certificate, tcpd
+from faults.peers import receive_all, wrap
 
 from tcpd.registry import BUILT_IN
 
