@@ -63,6 +63,9 @@ class Files:
             of earlier runs are counted; the first group is the name before the number of one
             that was put aside. None where there is only one file.
         clock: tells seconds.
+
+    Attributes:
+        written: how many bytes have been written, what files begin with included.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Files:
         self.rotate_size = rotate_size
         self.rotate_every = rotate_every
         self.keep = keep
+        self.written = 0
         self._directory = directory
         self._header = header
         self._mine = mine
@@ -160,6 +164,7 @@ class Files:
                 os.ftruncate(file.fd, file.size)  # this needs no room on the disk
             raise
         file.size += len(data)
+        self.written += len(data)
 
     # -- making ------------------------------------------------------------------------------
 

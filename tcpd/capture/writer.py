@@ -41,7 +41,6 @@ class Writer:
         clock: tells seconds.
 
     Attributes:
-        written: how many bytes have been written.
         lost_pieces: how many pieces were given up that had been taken.
         lost_bytes: how many bytes of sessions were in those.
         problem: why nothing can be written now; empty if it can.
@@ -56,7 +55,6 @@ class Writer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limit = limit
-        self.written = 0
         self.lost_pieces = 0
         self.lost_bytes = 0
         self.problem = ""
@@ -75,6 +73,11 @@ class Writer:
         self._reopen = False
         self._until = 0.0
         self._thread: threading.Thread | None = None
+
+    @property
+    def written(self) -> int:
+        """How many bytes have been written."""
+        return self._files.written
 
     @property
     def waiting(self) -> int:
@@ -211,7 +214,6 @@ class Writer:
                 self._closing.wait(pause) if not self._closing.is_set() else time.sleep(0.05)
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
-                self.written += len(data)
                 self._say("")
                 return True
 

@@ -338,6 +338,20 @@ def test_what_is_given_up_at_the_end_is_counted_in_bytes_too(
     assert capture.status().lost_bytes == 3000
 
 
+def test_what_is_written_is_what_is_in_the_files(house: House) -> None:
+    house.configure(files="session")
+    for n in range(3):
+        session = house.session()
+        house.say(session, b"%d" % n)
+        house.end(session)
+    house.captures.start("web")
+    captures = house.captures._all()
+    house.captures.finish()
+    assert len(os.listdir(house.path)) == 4
+    sizes = sum(each.stat().st_size for each in house.path.iterdir())
+    assert sum(each.status().written for each in captures) == sizes
+
+
 def test_totals_never_get_less(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     house.configure()
     assert house.captures.totals()["web"] == CaptureTotals()
