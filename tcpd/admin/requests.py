@@ -141,6 +141,8 @@ class Request(http.Request):
         body = {}
         query = {}
         if route.method == "POST":
+            if self.args:
+                raise Problem(400, "a change has no query", "send it in the body, as JSON")
             body = read_body(self.content.read(), self._header("Content-Type"), route.keys)
         elif route.right is not None:
             query = read_query(self.args or {}, route.keys)

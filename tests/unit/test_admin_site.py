@@ -167,6 +167,14 @@ def test_a_query_that_isnt_right(house, query):
     assert house.get(f"/api/stream?{query}").status == 400
 
 
+def test_a_change_with_a_query_is_refused_lest_it_does_something_else(house):
+    reply = house.change("/api/listeners/echo/suspend?listener=other")
+    assert reply.status == 400
+    assert "in the body" in reply.json["hint"]
+    assert not house.daemon.listeners["echo"].suspended
+    assert house.change("/api/listeners/echo/suspend?").status == 200
+
+
 @pytest.mark.parametrize("name", ["Host", "Authorization", "Origin", "Content-Type"])
 def test_a_header_that_is_there_twice_is_refused(house, name):
     value = {"Host": "localhost", "Authorization": f"Bearer {TOKEN}", "Origin": "http://localhost"}
