@@ -13,6 +13,8 @@ HOSTILE = [
 
 def clear(data: bytes) -> bool:
     """Return whether bytes are UTF-8 that steers no terminal and ends no line but by LF."""
-    text = data.decode()
-    lines = text.split("\n")
+    try:
+        lines = data.decode().split("\n")
+    except UnicodeDecodeError:
+        return False
     return all(line.isprintable() or not line for line in lines)
