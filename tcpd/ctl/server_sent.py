@@ -1,6 +1,6 @@
 """Server-Sent Events, read: bytes in, messages out (HTML standard, section 9.2).
 
-Sans-I/O. A line that is longer than the bound is an error, not memory.
+Sans-I/O. A message that is longer than the bound is an error, not memory; ids aren't kept.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ class Message:
 
     event: str = "message"
     data: str = ""
-    id: str = ""
 
 
 class Reader:
@@ -31,7 +30,6 @@ class Reader:
         self._event = ""
         self._data: list[str] = []
         self._size = 0
-        self._id = ""
 
     def feed(self, data: bytes) -> Iterator[Message]:
         r"""Give the messages that some more bytes complete; lines end with `\n` or `\r\n`.
@@ -49,9 +47,7 @@ class Reader:
 
     def _line(self, line: str) -> Message | None:
         if not line:
-            message = Message(
-                event=self._event or "message", data="\n".join(self._data), id=self._id
-            )
+            message = Message(event=self._event or "message", data="\n".join(self._data))
             complete = bool(self._data)
             self._event, self._data, self._size = "", [], 0
             return message if complete else None
@@ -62,6 +58,4 @@ class Reader:
             self._size += len(value)
         elif key == "event":
             self._event = value
-        elif key == "id":
-            self._id = value
         return None
