@@ -4,7 +4,7 @@ Rules:
 - Whatever goes wrong becomes a `CtlError` with the exit status that fits.
 - The token comes from a file, and is sent to the place that was asked for only: no redirect is
   followed, no proxy used.
-- An answer has a bound: `MOST` bytes, and of a stream, `MOST_MESSAGE` a message.
+- An answer has a bound: `MOST` bytes, and of a stream, `MOST_LINE` a message.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tcpd.ctl.server_sent import Message, Reader
 
 MOST = 64 << 20
 """Bytes of an answer; a thousand sessions take half a MiB."""
-MOST_MESSAGE = 4 << 20
+MOST_LINE = 4 << 20
 MOST_TOKEN = 4096
 
 
@@ -179,7 +179,7 @@ class Api:
             yield self._messages(answer)
 
     def _messages(self, answer: http.client.HTTPResponse) -> Iterator[Message]:
-        reader = Reader(MOST_MESSAGE)
+        reader = Reader(MOST_LINE)
         while True:
             try:
                 data = answer.read1(65536)
