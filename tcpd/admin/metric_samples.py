@@ -13,6 +13,7 @@ from tcpd.admin.house import House
 from tcpd.admin.process import ProcessFigures
 from tcpd.admission.refusals import BY_THE_GATE
 from tcpd.capture.captures import CaptureTotals
+from tcpd.sinks.hub import SinkTotals
 
 Labels = tuple[str, ...]
 Sample = tuple[Labels, float | Buckets]
@@ -154,30 +155,32 @@ def connectors_up(house: House, census: Census) -> Iterator[Sample]:
         yield (name,), connector.state == "connected"
 
 
-def of_sinks(read: Callable[[House], Mapping[str, float]]) -> Read:
+def of_sinks(read: Callable[[SinkTotals], float]) -> Read:
     """Return what gives a number of each sink."""
 
     def samples(house: House, census: Census) -> Iterator[Sample]:
-        for name, value in read(house).items():
-            yield (name,), value
+        for name, totals in house.sinks.totals().items():
+            yield (name,), read(totals)
 
     return samples
 
 
-def queued(house: House) -> dict[str, float]:
-    """Return how many records wait for each sink."""
-    waiting: dict[str, float] = {}
+def queued(house: House, census: Census) -> Iterator[Sample]:
+    """Give how many records wait for each sink."""
+    waiting: dict[Labels, float] = {}
     for each in house.sinks.status():
-        waiting[each.name] = waiting.get(each.name, 0) + each.queued
-    return waiting
+        key = (each.name,)
+        waiting[key] = waiting.get(key, 0) + each.queued
+    yield from waiting.items()
 
 
-def failing(house: House) -> dict[str, float]:
-    """Return which sinks fail, or are stuck."""
-    troubled: dict[str, float] = {}
+def failing(house: House, census: Census) -> Iterator[Sample]:
+    """Give whether each sink fails, or is stuck."""
+    troubled: dict[Labels, float] = {}
     for each in house.sinks.status():
-        troubled[each.name] = max(troubled.get(each.name, 0), each.state in ("failing", "stuck"))
-    return troubled
+        key = (each.name,)
+        troubled[key] = max(troubled.get(key, 0), each.state in ("failing", "stuck"))
+    yield from troubled.items()
 
 
 def of_captures(read: Callable[[CaptureTotals], float]) -> Read:

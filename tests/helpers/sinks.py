@@ -11,6 +11,7 @@ from typing import Any
 from tcpd.event_names import EventPattern
 from tcpd.events import HandlerEvent, Identity, SessionClosed
 from tcpd.sinks.record import Record, Source
+from tcpd.sinks.runner import SinkStatus
 from tcpd.sinks.settings import Retry, SinkConfig
 from tcpd.sinks.sink import Sink
 from tcpd.units import Seconds
@@ -18,6 +19,10 @@ from tcpd.units import Seconds
 PATIENCE = 20.0
 NOON = 1_790_000_000 * 10**9 + 123_456_789  # 2026-09-21T14:13:20.123456Z
 SOURCE = Source(host="gw1", run="ab12cd34")
+WELL = SinkStatus(
+    name="db", kind="sqlite", state="waiting", queued=0, queued_size=0,
+    written=0, lost=0, failures=0, last_error="", past_error="", failed_at=None,
+)  # fmt: skip
 
 
 def identity(number: int = 1, listener: str = "main", address: str = "192.0.2.1") -> Identity:

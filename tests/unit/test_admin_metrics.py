@@ -2,10 +2,12 @@
 
 import re
 import time
+from dataclasses import replace
 
 import pytest
 from helpers.hand import A_TURN, done, take_turns_at_everything
 from helpers.reload_house import House
+from helpers.sinks import WELL
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import Deferred
 
@@ -144,6 +146,25 @@ def test_captures_are_counted_by_their_listener(house) -> None:
     while not scrape(house)[written]:
         house.reactor.turn()
     assert scrape(house)["tcpd_capture_failing", "listener=a"] == 0
+
+
+def test_sinks_of_one_name_count_together(house, monkeypatch) -> None:
+    house.start(ONE)
+    numbers = {"queued": 3, "written": 20, "lost": 100, "failures": 1000}
+    other = replace(WELL, name="file", **dict.fromkeys(numbers, 7))
+    for state in ("failing", "stuck", "waiting"):
+        # A reload has replaced the one that is in trouble; it isn't over yet.
+        both = [replace(WELL, state=state, **numbers), replace(WELL, **numbers), other]
+        monkeypatch.setattr(house.daemon.sinks, "status", lambda both=both: both)
+        found = scrape(house)
+        values = {
+            (name, sink): found[f"tcpd_sink_{name}", f"sink={sink}"]
+            for name in ("records_queued", "records_written_total", "records_lost_total",
+                         "failures_total", "failing")
+            for sink in ("db", "file")
+        }  # fmt: skip
+        bad = state != "waiting"
+        assert list(values.values()) == [6, 7, 40, 7, 200, 7, 2000, 7, bad, 0]
 
 
 def test_a_deadline_that_fires_is_counted(house) -> None:

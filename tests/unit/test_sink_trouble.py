@@ -3,15 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from helpers.sinks import WELL
 from twisted.logger import capturedLogs, formatEvent
 
-from tcpd.sinks.runner import SinkStatus
 from tcpd.sinks.trouble import QUIET, SUMMARY, Trouble
 
-WELL = SinkStatus(
-    name="db", kind="sqlite", state="waiting", queued=0, queued_size=0,
-    written=0, lost=0, failures=0, last_error="", past_error="", failed_at=None,
-)  # fmt: skip
 AWAY = replace(WELL, state="failing", queued=3, failures=1, last_error="it is away")
 
 
