@@ -200,13 +200,15 @@ class Captures:
     def of(self, what: Session | str) -> CaptureStatus | None:
         """Return how the capture of a session or listener is doing; None if it has none.
 
-        A session has the listener's, too. If there are two, it is the one that was started.
+        A session has the listener's, too, unless that has had all that it takes of a session. If
+        there are two, it is the one that was started.
         """
         if isinstance(what, str):
             capture = self._by_listener.get(what) or self._configured.get(what)
             return capture.status() if capture is not None else None
-        watches = self._watches.get(what.number)
-        return watches[-1].capture.status() if watches else None
+        watches = self._watches.get(what.number, ())
+        captures = [each.capture for each in watches if each in each.capture.watches]
+        return captures[-1].status() if captures else None
 
     def reopen(self) -> None:
         """Have those that are configured let go of their files, and begin new ones."""

@@ -393,9 +393,11 @@ def test_a_capture_ends_at_its_size_or_time(house: House) -> None:
 def test_only_the_beginning_of_a_session_if_so_wanted(house: House) -> None:
     house.configure(session_size=7)
     session = house.session()
+    assert house.captures.of(session) is not None
     house.say(session, b"12345", b"67890")
     house.say(session, b"more")
     assert session.transport.tap is None
+    assert house.captures.of(session) is None  # nobody is told that it is captured still
     house.end(session)
     house.captures.finish()
     assert house.said() == [(b"12345", b"67")]
