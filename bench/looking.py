@@ -3,9 +3,10 @@
     python -m bench.looking
     python -m bench.looking --rate 20000 --rounds 9
 
-tcpd runs on one core and has idle sessions and a steady load. In turns nobody looks; Prometheus
-does, once a second; somebody's page does; `tcpdctl top --interval 1` does; all three do.
-What is shown are medians of the rounds.
+tcpd runs on one core and has idle sessions and a steady load. In turns nobody looks, and hasn't
+for so long that no rates are sampled; Prometheus does, once a second; somebody's page does;
+`tcpdctl top --interval 1` does; all three do. What is shown are medians of the rounds, and of what
+a round's latency is to that of the same round with nobody.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 from bench.contestants import ROOT
 from bench.process import Cores, allow_many_files, bind, our_cores
 from bench.tools import SOURCES
+from tcpd.admin.rates import EVERY, LINGERS
 
 TOP = ("/api/sessions?sort=-rate&limit=40", "/api/status")
 WAYS: dict[str, tuple[bool, tuple[tuple[str, ...], ...]]] = {
@@ -155,6 +157,8 @@ def measure(asked: argparse.Namespace, directory: Path, cores: Cores) -> None:
         taken: dict[str, list[float]] = defaultdict(list)
         for number in range(asked.rounds):
             for way, (page, askers) in WAYS.items():
+                if way == "nobody" and number:
+                    time.sleep(LINGERS + EVERY)
                 lookers = Lookers(admin, page, askers)
                 before = cpu_of(daemon.pid)
                 numbers = [echo, asked.rate, asked.connections, asked.seconds]
@@ -178,13 +182,16 @@ def measure(asked: argparse.Namespace, directory: Path, cores: Cores) -> None:
 
 def show(seen: dict[str, list[dict[str, float]]], taken: dict[str, list[float]]) -> None:
     """Print the medians, and how long answers took."""
-    print("| who looks | messages a second | p50 | p99 | p99 of 1000 | tcpd's core |")
-    print("|---|---|---|---|---|---|")
+    print("| who looks | messages a second | p50 | p99 | to nobody's | p999 | tcpd's core |")
+    print("|---|---|---|---|---|---|---|")
     for way, samples in seen.items():
         middle = {key: statistics.median(sample[key] for sample in samples) for key in samples[0]}
+        pairs = zip(samples, seen["nobody"], strict=True)
+        ratio = statistics.median(mine["p99"] / nobody["p99"] for mine, nobody in pairs)
         print(
             f"| {way} | {middle['messages'] / middle['seconds']:,.0f} | {middle['p50']:.0f} us | "
-            f"{middle['p99']:.0f} us | {middle['p999']:.0f} us | {middle['busy']:.0%} |"
+            f"{middle['p99']:.0f} us | {ratio:.2f}x | {middle['p999']:.0f} us | "
+            f"{middle['busy']:.0%} |"
         )
     for what, times in taken.items():
         print(
