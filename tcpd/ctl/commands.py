@@ -18,8 +18,6 @@ from tcpd.errors import did_you_mean
 
 PAGE = 1000
 """As many sessions as the daemon lists at once."""
-# Where a drain's answer tells how many sessions are left to finish.
-_LEFT = ("open", "sessions", "left")
 
 
 def say(lines: Iterable[str]) -> None:
@@ -128,7 +126,7 @@ def close(api: Api, given: Namespace) -> int:
 def drain(api: Api, given: Namespace) -> int:
     """Drain a listener."""
     answer = api.post("api", "listeners", given.listener, "drain")
-    told = next((n for n in (number(get(answer, key)) for key in _LEFT) if n is not None), None)
+    told = number(get(answer, "sessions"))
     left = "" if told is None else f", {told:.0f} session{'' if told == 1 else 's'} open"
     return _done(given, answer, f"listener {clean(given.listener)}: draining{left}")
 

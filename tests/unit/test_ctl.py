@@ -268,7 +268,7 @@ def test_capture(run, site):
 
 def test_listeners_are_steered(run, site):
     for name in ("drain", "suspend", "resume"):
-        site.answers[f"POST /api/listeners/gateway/{name}"] = (200, {"open": 1})
+        site.answers[f"POST /api/listeners/gateway/{name}"] = (200, {"sessions": 1})
     assert run("drain", "gateway")[1] == "listener gateway: draining, 1 session open\n"
     assert run("suspend", "gateway")[1] == "listener gateway: suspended\n"
     assert run("resume", "gateway")[1] == "listener gateway: resumed\n"

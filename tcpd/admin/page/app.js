@@ -127,7 +127,7 @@ function draw({ status, sessions }) {
 }
 
 const STATES = { running: "good", up: "good", connected: "good", writing: "good", waiting: "good" };
-const BAD = new Set(["down", "gave-up", "failing", "stuck", "unreachable"]);
+const BAD = new Set(["down", "gave-up", "failing", "stuck"]);
 const pill = (state) => `pill ${STATES[state] || (BAD.has(state) ? "bad" : "warn")}`;
 
 function drawHead(status) {
