@@ -167,6 +167,12 @@ def test_a_query_that_isnt_right(house, query):
     assert house.get(f"/api/stream?{query}").status == 400
 
 
+def test_the_number_of_a_session_may_be_too_long_to_be_one(house):
+    reply = house.get(f"/api/sessions/x-{'9' * 5000}")
+    assert reply.status == 404
+    assert len(reply.body) < 300
+
+
 def test_a_change_with_a_query_is_refused_lest_it_does_something_else(house):
     reply = house.change("/api/listeners/echo/suspend?listener=other")
     assert reply.status == 400
