@@ -86,6 +86,18 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _id(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("a session's id is missing: the text is empty")
+    return text
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("a listener's name is missing: the text is empty")
+    return text
+
+
 def _sort(text: str) -> str:
     if text.removeprefix("-") not in SORTS:
         hint = did_you_mean(text.removeprefix("-"), SORTS) or f"known are {', '.join(SORTS)}"
@@ -153,11 +165,13 @@ def _sentence(summary: str) -> str:
 
 
 def _session(parser: Parser) -> None:
-    parser.add_argument("session", metavar="ID", help="the session's id, as sessions lists it")
+    parser.add_argument(
+        "session", type=_id, metavar="ID", help="the session's id, as sessions lists it"
+    )
 
 
 def _listener(parser: Parser) -> None:
-    parser.add_argument("listener", metavar="LISTENER", help="its name")
+    parser.add_argument("listener", type=_name, metavar="LISTENER", help="its name")
 
 
 def _of_listener(parser: Parser) -> None:
@@ -200,9 +214,12 @@ def _capture(parser: Parser) -> None:
         "action", choices=("start", "stop"), metavar="start|stop", help="what to do"
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--session", metavar="ID", help="of this session")
+    what.add_argument("--session", type=_id, metavar="ID", help="of this session")
     what.add_argument(
-        "--listener", metavar="NAME", help="of all sessions of this listener or connector"
+        "--listener",
+        type=_name,
+        metavar="NAME",
+        help="of all sessions of this listener or connector",
     )
     parser.add_argument("--format", choices=FORMATS, help="what is written (default: pcapng)")
     parser.add_argument("--file", metavar="NAME", help="the file's name")

@@ -463,6 +463,28 @@ def test_wrong_usage_names_the_command(words, capsys):
     assert capsys.readouterr().err.endswith(f"; see tcpdctl {words.split()[0]} --help\n")
 
 
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [
+        (["show", ""], "a session's id"),
+        (["close", ""], "a session's id"),
+        (["close", "--reset", ""], "a session's id"),
+        (["capture", "start", "--session", ""], "a session's id"),
+        (["capture", "stop", "--session="], "a session's id"),
+        (["capture", "stop", "--listener", ""], "a listener's name"),
+        (["drain", ""], "a listener's name"),
+        (["suspend", ""], "a listener's name"),
+        (["resume", ""], "a listener's name"),
+    ],
+)
+def test_a_name_that_is_empty_is_missing(run, site, words, missing):
+    """A script's variable that is empty: the daemon isn't asked for what nobody has named."""
+    status, out, err = run(*words)
+    assert (status, out, site.asked) == (2, "", [])
+    assert f"{missing} is missing" in err
+    assert err.endswith(f"; see tcpdctl {words[0]} --help\n")
+
+
 def test_usage_of_a_command(capsys):
     with pytest.raises(SystemExit):
         main(["show", "--help"])
