@@ -219,16 +219,21 @@ class TLSTransport(StreamTransport):
             return "peer-closed"
         if not isinstance(error, ssl.SSLEOFError):
             return "tls-failed"
-        # Some versions of Python take a reset for the end of the stream as well. The kernel knows:
-        # a connection that was reset is closed, one that was ended waits for our end (tcp(7)).
-        return "peer-reset" if self._is_closed_by_kernel() else "lost"
+        return "peer-reset" if self._was_reset() else "lost"
 
-    def _is_closed_by_kernel(self) -> bool:
+    def _was_reset(self) -> bool:
+        """Whether it was a reset, which some versions of Python take for an end of stream.
+
+        The kernel knows: a connection that was reset is closed, one that was ended waits for our
+        end (tcp(7)). But OpenSSL has answered such an end with an alert, and a peer that is gone
+        answers that with a reset of its own; then nobody has been told of it yet.
+        """
         try:
             info = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+            untold = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         except OSError:  # no TCP socket
             return False
-        return bool(info[0] == _TCP_CLOSE)
+        return bool(info[0] == _TCP_CLOSE) and not untold
 
     # -- the end -----------------------------------------------------------------------------
 

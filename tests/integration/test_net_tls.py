@@ -163,6 +163,16 @@ def test_a_stream_that_is_cut_is_lost_and_not_done(reactor, authority):
         assert (closed["cause"], closed["reason"]) == ("lost", "ConnectionLost")
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_peer_that_goes_without_a_farewell_has_reset_nothing(reactor, authority, version):
+    with Service(reactor, "Echo", certificate=authority.issue("localhost")) as service:
+        sock = connected(service, authority.client(maximum_version=version))
+        assert ask(sock, b"x") == b"x"
+        sock.close()
+        closed = service.wait("closed")
+        assert (closed["cause"], closed["reason"]) == ("lost", "ConnectionLost")
+
+
 def test_twenty_megabytes_there_and_back(reactor, authority):
     size = 20 * MEGABYTE
     with (
