@@ -46,7 +46,7 @@ class Call:
             return default
         if not (text.isascii() and text.isdigit() and len(text) <= 12):
             hint = f"expected a number from 0 to {most}"
-            raise Problem(400, f"{key}: {escape_text(text, 40)!r} isn't one", hint)
+            raise Problem(400, f"{key}: '{escape_text(text, 40)}' isn't one", hint)
         return min(int(text), most)
 
     def text(self, key: str, *, default: str | None = None) -> str:
@@ -194,6 +194,5 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _check_key(key: str, keys: Collection[str]) -> None:
     if key not in keys:
         known = f"known here: {', '.join(keys)}" if keys else "none is known here"
-        raise Problem(
-            400, f"unknown key {escape_text(key, 40)!r}", did_you_mean(key, keys) or known
-        )
+        problem = f"unknown key '{escape_text(key, 40)}'"
+        raise Problem(400, problem, did_you_mean(key, keys) or known)

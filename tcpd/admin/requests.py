@@ -28,7 +28,7 @@ from tcpd.admin.controls import NotNowError, UnknownError
 from tcpd.admin.stream import Stream
 from tcpd.admin.turns import soon
 from tcpd.admin.views import SortError
-from tcpd.capture.captures import CaptureError
+from tcpd.capture.captures import CaptureError, CaptureWishError
 from tcpd.escape import escape_bytes
 
 if TYPE_CHECKING:
@@ -36,11 +36,13 @@ if TYPE_CHECKING:
 
 # Chunks that a body may come in: to take 64 KiB apart byte by byte would hold the loop.
 MOST_PIECES = 1000
-# Those that say what went wrong when somebody asks for something; the status of each.
+# Those that say what went wrong when somebody asks for something; the status of each, by the
+# first that fits.
 _STATUS: dict[type[Exception], int] = {
     UnknownError: 404,
     NotNowError: 409,
     SortError: 400,
+    CaptureWishError: 400,
     CaptureError: 409,
 }
 

@@ -35,6 +35,10 @@ class CaptureError(TcpdError):
     """A capture can't be started or stopped; the text says why."""
 
 
+class CaptureWishError(CaptureError):
+    """What was asked for is no format, or no name of a file: it could be had at no time."""
+
+
 @dataclass(frozen=True, slots=True)
 class CaptureTotals:
     """What the captures of one listener have come to; it never gets less, but for `failing`.
@@ -128,21 +132,19 @@ class Captures:
             file: the name of the file, without a directory; by default of what it is, and when.
 
         Raises:
+            CaptureWishError: there is no such format, or the file's name isn't one.
             CaptureError: it can't be done, or is being done already.
         """
+        known = _known_format(format)
+        stem = _stem_of(file, known) if file else ""
         listener = what if isinstance(what, str) else what.listener
         running = self._by_listener if isinstance(what, str) else self._by_session
         if (what if isinstance(what, str) else what.number) in running:
             raise CaptureError(f"{_shown(what)} is being captured already")
-        config = self._live_config(listener, format)
-        at = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
-        stem = f"{listener}-{at}" if isinstance(what, str) else f"{listener}-{what.id}-{at}"
-        if file:
-            suffix = file_name("", config.format)
-            stem = file.removesuffix(suffix)
-            if not _FILE.fullmatch(file) or not stem:
-                hint = "a name has up to 100 of the characters A-Z a-z 0-9 _ . -, and no directory"
-                raise CaptureError(f"{escape_text(file, limit=100)!r} isn't a file's name; {hint}")
+        config = self._live_config(listener, known)
+        if not stem:
+            at = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+            stem = f"{listener}-{at}" if isinstance(what, str) else f"{listener}-{what.id}-{at}"
         session = "" if isinstance(what, str) else what.id
         capture = Capture(
             self._reactor, config, stem, listener=listener, session=session, kind="live"
@@ -309,12 +311,7 @@ class Captures:
             *self._ending,
         ]
 
-    def _live_config(self, listener: str, format_: str) -> CaptureConfig:
-        formats: tuple[Format, ...] = get_args(Format)
-        known = next((each for each in formats if each == format_), None)
-        if known is None:
-            hint = did_you_mean(format_, formats) or f"there are {', '.join(formats)}"
-            raise CaptureError(f"there is no format {escape_text(format_, limit=40)!r}; {hint}")
+    def _live_config(self, listener: str, format_: Format) -> CaptureConfig:
         path = self._live.path
         if path is None and listener in self._configured:
             path = self._configured[listener].config.path
@@ -322,8 +319,26 @@ class Captures:
             raise CaptureError("no directory is configured for captures; set 'path' in [capture]")
         live = self._live
         return CaptureConfig(
-            path=path, format=known, max_size=live.max_size, max_time=live.max_time
+            path=path, format=format_, max_size=live.max_size, max_time=live.max_time
         )
+
+
+def _known_format(name: str) -> Format:
+    formats: tuple[Format, ...] = get_args(Format)
+    known = next((each for each in formats if each == name), None)
+    if known is None:
+        hint = did_you_mean(name, formats) or f"there are {', '.join(formats)}"
+        raise CaptureWishError(f"there is no format '{escape_text(name, 40)}'; {hint}")
+    return known
+
+
+def _stem_of(file: str, format_: Format) -> str:
+    """Return a file's name without what the format adds."""
+    stem = file.removesuffix(file_name("", format_))
+    if not _FILE.fullmatch(file) or not stem:
+        hint = "a name has up to 100 of the characters A-Z a-z 0-9 _ . -, and no directory"
+        raise CaptureWishError(f"'{escape_text(file, 100)}' isn't a file's name; {hint}")
+    return stem
 
 
 def _writes_as(capture: Capture, name: str, config: CaptureConfig) -> bool:

@@ -146,7 +146,9 @@ def test_a_body_that_isnt_right(house, body, kind, status, words):
 def test_a_key_that_was_mistyped_is_told_the_right_one(house):
     reply = house.change("/api/loglevel", {"levle": "debug"})
     assert reply.json["hint"] == "did you mean 'level'?"
-    assert house.get("/api/sessions?lisener=x").json["hint"] == "did you mean 'listener'?"
+    reply = house.get("/api/sessions?lis%00ener=x")
+    assert reply.json["hint"] == "did you mean 'listener'?"
+    assert reply.json["error"] == r"unknown key 'lis\0ener'"
 
 
 @pytest.mark.parametrize(
@@ -343,6 +345,10 @@ def test_a_capture_needs_somewhere_to_go(house):
     reply = house.change("/api/capture", {"action": "start", "listener": "echo"})
     assert reply.status == 409
     assert "no directory is configured" in reply.json["error"]
+    for wish in ({"file": "../x"}, {"file": "a\0b"}, {"format": "pcap"}):
+        reply = house.change("/api/capture", {"action": "start", "listener": "echo", **wish})
+        assert reply.status == 400, wish
+        assert "\\\\" not in reply.json["error"]
     assert house.change("/api/capture", {"action": "begin", "listener": "echo"}).status == 400
     assert house.change("/api/capture", {"action": "start"}).status == 400
     assert house.change("/api/capture", {"action": "stop", "listener": "nil"}).status == 404

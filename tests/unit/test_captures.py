@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from tcpd.capture import files, writer
-from tcpd.capture.captures import CaptureError, Captures, CaptureTotals
+from tcpd.capture.captures import CaptureError, Captures, CaptureTotals, CaptureWishError
 from tcpd.capture.settings import CaptureConfig, LiveCaptureConfig
 from tcpd.events import Bus
 from tcpd.session import Origin, Session
@@ -560,6 +560,21 @@ def test_what_cannot_be_started_says_why(house: House) -> None:
     del other.transport.tap
     with pytest.raises(CaptureError, match="its transport isn't tcpd's"):
         house.captures.start(other)
+
+
+@pytest.mark.parametrize(
+    ("wish", "words"),
+    [
+        ({"file": "a\0b\\"}, r"'a\0b\\' isn't a file's name"),
+        ({"format": "a\0b\\"}, r"there is no format 'a\0b\\'"),
+    ],
+)
+def test_what_could_be_had_at_no_time_is_said_before_all_else(house: House, wish, words) -> None:
+    session = house.session()  # and no directory is configured
+    with pytest.raises(CaptureWishError) as found:
+        house.captures.start(session, **wish)
+    assert words in str(found.value)
+    assert r"\\\\" not in str(found.value)
 
 
 def test_a_started_one_ends_by_itself(house: House) -> None:
