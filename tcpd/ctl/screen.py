@@ -22,7 +22,7 @@ HELP = (
     ("Up Down PgUp PgDn Home", "choose a session"),
     ("s S", "sort by the next, the previous column"),
     ("r", "turn the order round"),
-    ("/", "show only what has a text in it; Enter shows, Esc gives up"),
+    ("/", "show only what has a text in it; Enter shows, Esc gives up, Ctrl-U clears"),
     ("k", "close the chosen session, after a question"),
     ("space", "stand still, go on"),
     ("q Ctrl-C", "leave"),

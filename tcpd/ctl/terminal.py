@@ -25,13 +25,14 @@ _SEQUENCES = {
     "\x1b[5~": "page-up", "\x1b[6~": "page-down",
     "\x1b[H": "home", "\x1bOH": "home", "\x1b[1~": "home",
     "\r": "enter", "\n": "enter", "\x7f": "backspace", "\x08": "backspace",
+    "\x15": "erase-line", "\x17": "erase-word",
 }  # fmt: skip
 ESCAPE_WAIT = 0.05
 """Seconds after which an ESC that nothing follows is the Esc key."""
 
 
 def keys_of(text: str) -> list[str]:
-    """Return the keys in what a terminal sent: `up`, `enter`, `escape`, or a character."""
+    """Return the keys in what a terminal sent: a name such as `up` or `enter`, or a character."""
     keys = []
     while text:
         name = next((each for each in _SEQUENCES if text.startswith(each)), "")

@@ -217,5 +217,10 @@ class Top:
             choices.typing = None
         elif key == "backspace":
             choices.typing = text[:-1]
+        elif key == "erase-line":
+            choices.typing = ""
+        elif key == "erase-word":
+            before, space, _ = text.rstrip().rpartition(" ")
+            choices.typing = before + space
         elif len(key) == 1 and len(text) < MOST_KEYS:
             choices.typing = text + key

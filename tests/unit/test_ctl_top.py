@@ -147,6 +147,7 @@ def test_keys():
         "backspace",
     ]
     assert keys_of("\x1b") == ["escape"]
+    assert keys_of("a\x15\x17") == ["a", "erase-line", "erase-word"]
     assert keys_of("\x1b[1;5Ax\x1b[24~y\x01") == ["x", "y"]
 
 
@@ -270,7 +271,11 @@ def test_a_session_is_closed_after_a_question(site, where):
 def test_filter_and_sort_are_the_daemons_work(site, where):
     with Screen("top", "--every", "50ms", where) as screen:
         screen.expect("90928d41-2")
-        screen.type("/abcx\x7f")
+        screen.type("/one two  \x17")
+        screen.expect("filter: one _")
+        screen.type("three\x15")
+        screen.expect("filter: _")
+        screen.type("\x15\x17abcx\x7f")
         screen.expect("filter: abc_")
         screen.type("\r")
         screen.expect("with 'abc'")
