@@ -174,7 +174,10 @@ class Api:
             what = self._found(call.text("session"))
         else:
             what = call.text("listener")
-            if what not in self._house.listeners and what not in self._house.connectors:
+            names = {*self._house.listeners, *self._house.connectors}
+            if action == "stop":  # a capture goes on though a reload has taken its listener away
+                names |= {each.listener for each in self._house.captures.status()}
+            if what not in names:
                 raise UnknownError(f"there is no listener or connector {what[:80]!r}")
         if action == "stop":
             return in_json(asdict(self._house.captures.stop(what)))

@@ -170,26 +170,45 @@ class Captures:
     def stop(self, what: Session | str) -> CaptureStatus:
         """End what `start` has begun; returns how it did.
 
+        Args:
+            what: as it was given there. A listener or connector may be gone meanwhile: its sessions
+                go on being captured.
+
         Raises:
             CaptureError: there is nothing to stop.
         """
         if isinstance(what, str):
             capture = self._by_listener.get(what)
-            if capture is None and what in self._configured:
-                hint = "take it out of there, and reload"
-                raise CaptureError(f"{_shown(what)} is captured as it is configured; {hint}")
         else:
             capture = self._by_session.get(what.number)
         if capture is None:
-            raise CaptureError(
-                f"no capture of {_shown(what)} runs; one that was started may have reached a limit"
-            )
+            raise CaptureError(self._why_none_stops(what))
         self._over(capture)
         return capture.status()
 
     def status(self) -> list[CaptureStatus]:
         """Return how each is doing."""
         return [each.status() for each in self._all()]
+
+    def _why_none_stops(self, what: Session | str) -> str:
+        """Return why there is no capture of just this to stop; others may have it among theirs."""
+        shown = _shown(what)
+        if not isinstance(what, str):
+            captures = self._running_of(what)
+            live = next((each for each in captures if each.kind == "live"), None)
+            if live is not None:
+                name = escape_text(live.listener, limit=80)
+                hint = f"'tcpdctl capture stop --listener {name}' ends that for all of them"
+                return f"{shown} is captured as one of listener {name}'s; {hint}"
+            if captures:
+                whose = _shown(captures[0].listener)
+                return f"{shown} is captured until it ends, as {whose} was configured when it began"
+        elif what in self._configured:
+            hint = "take it out of there, and reload"
+            return f"{shown} is captured as it is configured; {hint}"
+        elif any(each.listener == what for each in self._retired):
+            return f"{shown} isn't captured any more, but for sessions of before, until they end"
+        return f"no capture of {shown} runs; one that was started may have reached a limit"
 
     def totals(self) -> dict[str, CaptureTotals]:
         """Return what the captures of each listener have come to since tcpd began."""
@@ -208,9 +227,13 @@ class Captures:
         if isinstance(what, str):
             capture = self._by_listener.get(what) or self._configured.get(what)
             return capture.status() if capture is not None else None
-        watches = self._watches.get(what.number, ())
-        captures = [each.capture for each in watches if each in each.capture.watches]
+        captures = self._running_of(what)
         return captures[-1].status() if captures else None
+
+    def _running_of(self, session: Session) -> list[Capture]:
+        """Return those that take what passes in a session, the latest last."""
+        watches = self._watches.get(session.number, ())
+        return [each.capture for each in watches if each in each.capture.watches]
 
     def reopen(self) -> None:
         """Have those that are configured let go of their files, and begin new ones."""

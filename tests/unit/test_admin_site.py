@@ -4,7 +4,7 @@ import socket
 
 import pytest
 from helpers import admin_http as http
-from helpers.admin_house import BEARER, TOKEN
+from helpers.admin_house import BEARER, LISTENER, TOKEN
 
 from tcpd.admin.answers import HEADERS
 from tcpd.admin.views import Views
@@ -352,3 +352,22 @@ def test_a_capture_needs_somewhere_to_go(house):
     assert house.change("/api/capture", {"action": "begin", "listener": "echo"}).status == 400
     assert house.change("/api/capture", {"action": "start"}).status == 400
     assert house.change("/api/capture", {"action": "stop", "listener": "nil"}).status == 404
+
+
+def test_a_capture_outlives_its_listeners_name_and_can_be_stopped_by_it(house, tmp_path):
+    there = f'[capture]\npath = "{tmp_path}"\n'
+    house.reload(house.configuration(more=there))
+    house.connect(house.ports("echo")[0].getHost().port)
+    one, of_echo = house.session.id, {"listener": "echo"}
+    assert house.change("/api/capture", {"action": "start", **of_echo}).status == 200
+    house.reload(house.configuration(more=there, listener=LISTENER.replace("echo", "other")))
+    (listed,) = house.get("/api/captures").json
+    assert (listed["listener"], listed["sessions"], listed["state"]) == ("echo", 1, "running")
+    assert house.get(f"/api/sessions/{one}").json["capture"] == listed
+    reply = house.change("/api/capture", {"action": "stop", "session": one})
+    assert reply.status == 409
+    assert "tcpdctl capture stop --listener echo" in reply.json["error"]
+    assert house.change("/api/capture", {"action": "start", **of_echo}).status == 404
+    reply = house.change("/api/capture", {"action": "stop", **of_echo})
+    assert (reply.status, reply.json["state"], reply.json["sessions"]) == (200, "ended", 0)
+    assert house.get(f"/api/sessions/{one}").json["capture"] is None

@@ -562,6 +562,23 @@ def test_what_cannot_be_started_says_why(house: House) -> None:
         house.captures.start(other)
 
 
+def test_a_session_that_is_captured_as_one_of_many_says_with_which(house: House) -> None:
+    house.configure(session_size=1)
+    session = house.session()
+    with pytest.raises(CaptureError, match=r"until it ends, as listener web was configured when"):
+        house.captures.stop(session)
+    house.captures.configure({})
+    with pytest.raises(CaptureError, match=r"listener web isn't captured any more, but for sess"):
+        house.captures.stop("web")
+    house.captures.start("web")
+    with pytest.raises(CaptureError, match=r"'tcpdctl capture stop --listener web' ends that"):
+        house.captures.stop(session)
+    house.captures.stop("web")
+    house.say(session, b"12")  # and that was all of it
+    with pytest.raises(CaptureError, match=f"no capture of session {session.id} runs"):
+        house.captures.stop(session)
+
+
 @pytest.mark.parametrize(
     ("wish", "words"),
     [
