@@ -13,7 +13,7 @@ from typing import Any
 from tcpd.ctl.api import Api
 from tcpd.ctl.ending import FAILED, OK, UNKNOWN, CtlError
 from tcpd.ctl.shown import View, detail_lines, session_lines, status_lines, views_of
-from tcpd.ctl.text import Paint, as_json, clean, get, number, size, table
+from tcpd.ctl.text import Paint, as_json, clean, clean_words, get, number, size, table
 from tcpd.errors import did_you_mean
 
 PAGE = 1000
@@ -172,7 +172,7 @@ def reload(api: Api, given: Namespace) -> int:
         return OK
     changes = get(answer, "changes")
     changes = changes if isinstance(changes, list) else []
-    say(clean(each, 2000) for each in changes or ["nothing has changed"])
+    say(clean_words(each, 2000) for each in changes or ["nothing has changed"])
     return OK
 
 

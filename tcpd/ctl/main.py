@@ -20,7 +20,7 @@ from tcpd.ctl.api import Api, Place, parse_url, read_token, trust_of
 from tcpd.ctl.commands import ASKING
 from tcpd.ctl.ending import CUT_OFF, FAILED, INTERRUPTED, OK, USAGE, CtlError
 from tcpd.ctl.options import SOCKET, parse_options
-from tcpd.ctl.text import as_json, clean
+from tcpd.ctl.text import as_json, clean_words
 from tcpd.escape import one_line
 
 COMPLETE = "__complete"
@@ -96,7 +96,7 @@ def _ended(words: Sequence[str]) -> int:
             print(as_json(error.view, indent=None))
             return error.status
         for each in error.errors:
-            print(clean(each, 2000), file=sys.stderr)
+            print(clean_words(each, 2000), file=sys.stderr)
         print(f"tcpdctl: {one_line(str(error))[:2000]}", file=sys.stderr)
         return error.status
 

@@ -14,6 +14,7 @@ from tcpd.ctl.text import (
     NOTHING,
     Paint,
     clean,
+    clean_words,
     count,
     get,
     moment,
@@ -79,7 +80,7 @@ def _last_reload(last: Any, paint: Paint) -> Iterator[str]:
     yield f"reload    {moment(last.get('at'))}, {word}"
     words = last.get("changes" if last.get("ok") else "errors")
     if isinstance(words, list):
-        yield from (f"          {clean(each, 1000)}" for each in words)
+        yield from (f"          {clean_words(each, 1000)}" for each in words)
 
 
 def _listeners(views: Sequence[View], paint: Paint) -> Iterator[str]:
@@ -103,7 +104,7 @@ def _listeners(views: Sequence[View], paint: Paint) -> Iterator[str]:
                 count(_sum(each.get("refused"))),
                 count(each.get("handler_failures")),
                 *_moved(each),
-                " ".join(clean(address, 120) for address in shown) or NOTHING,
+                " ".join(clean_words(address, 120) for address in shown) or NOTHING,
             ]
         )
     yield from table(heads, rows, "OPEN LIMIT TOTAL REFUSED FAILED IN OUT IN/S OUT/S", paint)
@@ -129,7 +130,7 @@ def _connectors(views: Sequence[View], paint: Paint) -> Iterator[str]:
             count(each.get("failures")),
             *_moved(each),
             clean(each.get("session"), 40),
-            clean(each.get("target"), 120),
+            clean_words(each.get("target"), 120),
         ]
         for each in views
     ]
@@ -161,8 +162,8 @@ def _sinks(views: Sequence[View], paint: Paint) -> Iterator[str]:
 def _error(sink: View) -> str:
     past = sink.get("past_error")
     if sink.get("last_error") or not past:
-        return clean(sink.get("last_error"), 120)
-    return f"past, {moment(sink.get('failed_at'))}: {clean(past, 120)}"
+        return clean_words(sink.get("last_error"), 120)
+    return f"past, {moment(sink.get('failed_at'))}: {clean_words(past, 120)}"
 
 
 def _moved(view: View) -> list[str]:

@@ -1,8 +1,8 @@
 """Text for a terminal or a pipe: columns, units, colours.
 
 Rules:
-- Every text from outside passes `clean` before it stands in a line: nothing of it steers a
-  terminal.
+- Every text from outside passes `clean` or `clean_words` before it stands in a line: nothing of it
+  steers a terminal.
 - Colours are added last, around what is already padded; never in a pipe, and never with NO_COLOR.
 """
 
@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from tcpd.escape import escape_text
+from tcpd.escape import escape_text, one_line
 from tcpd.units import format_duration, format_size
 
 NOTHING = "-"
@@ -56,6 +56,20 @@ def clean(value: object, limit: int = 200) -> str:
     if isinstance(value, dict | list):
         value = json.dumps(value)
     return escape_text(str(value), limit)
+
+
+def clean_words(value: object, limit: int = 200) -> str:
+    r"""Return words of the daemon's own as printable text on one line; `-` for none.
+
+    What others have said in them is escaped there already, so a backslash stays one: `\n`, where
+    `clean` would make `\\n` of it. Whatever isn't printable is escaped here all the same, for it
+    need not be tcpd that answers.
+    """
+    if not isinstance(value, str) or not value:
+        return clean(value, limit)
+    more = len(value) - limit
+    text = one_line(value[:limit])
+    return f"{text}... ({more} more)" if more > 0 else text
 
 
 def width_of(text: str) -> int:

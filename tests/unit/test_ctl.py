@@ -88,6 +88,35 @@ def test_status(run):
     assert is_harmless(out)
 
 
+ESCAPED = r"refused \n\t'a\x1b[2J'"
+"""Words of the daemon's own, in which it has escaped already what others said."""
+
+
+def test_what_the_daemon_has_escaped_is_not_escaped_again(run, site):
+    words = ESCAPED + "\x1b[2J\n"  # and what no tcpd would send doesn't reach the terminal
+    shown = ESCAPED + r"\x1b[2J\n"
+    sinks = [
+        {"name": "a", "state": "failing", "last_error": words},
+        {"name": "b", "past_error": words, "failed_at": 1795400000.0},
+    ]
+    connector = STATUS["connectors"][0] | {"target": words}
+    listener = STATUS["listeners"][0] | {"addresses": [words]}
+    last = {"at": 1795400000.0, "ok": False, "errors": [words]}
+    site.answers["GET /api/status"] = (
+        200,
+        {"sinks": sinks, "connectors": [connector], "listeners": [listener], "last_reload": last},
+    )
+    out = run("status")[1]
+    assert is_harmless(out)
+    assert out.count(shown) == 5
+    site.answers["POST /api/reload"] = (200, {"changes": [words]})
+    assert run("reload")[1] == f"{shown}\n"
+    site.answers["POST /api/reload"] = (409, {"error": "no", "errors": [words]})
+    assert run("reload")[2] == f"{shown}\ntcpdctl: no\n"
+    sinks[0]["last_error"] = "x" * 130
+    assert f"{'x' * 120}... (10 more)\n" in run("status")[1]
+
+
 def test_columns_stand_below_each_other(run):
     head, row = run("sessions")[1].splitlines()
     for name, text in (("LISTENER", "gateway"), ("CLIENT", "192.0.2.1:5000"), ("NOTES", "tls")):
