@@ -3,6 +3,8 @@
 Rules:
 - `offer` never waits and takes no lock, as sessions are behind it; only waking an idle sink costs
   more, and that is once a batch.
+- Who waits for a batch to fill up is woken sooner when the queue is half full, by count or by size,
+  or something didn't fit: nothing is lost while a sink sleeps.
 - The bound holds for what is being written as well: a record leaves when it is done with.
 """
 
@@ -33,6 +35,8 @@ class RecordQueue:
         "_done",
         "_done_size",
         "_enough",
+        "_half_size",
+        "_many",
         "_offered",
         "_offered_size",
         "_records",
@@ -48,6 +52,9 @@ class RecordQueue:
         self._records = records
         self._size = size
         self._batch = batch
+        # So many records, or bytes, wait for no others. A batch may be more than the queue holds.
+        self._many = min(batch, (records + 1) // 2)
+        self._half_size = size / 2
         self._waiting: deque[Record] = deque()
         # One thread counts what came, the other what went, so that neither needs a lock.
         self._offered = self._offered_size = 0
@@ -70,19 +77,19 @@ class RecordQueue:
 
     def offer(self, record: Record) -> None:
         """Take a record, or count it as refused if there is no room."""
-        if (
-            self._offered - self._done >= self._records
-            or self._offered_size - self._done_size + record.size > self._size
-        ):
+        offered, offered_size = self._offered, self._offered_size + record.size
+        size = offered_size - self._done_size
+        if offered - self._done >= self._records or size > self._size:
             self.refused += 1
+            if not self._enough.is_set():  # a large one may not fit though the half is free
+                self._enough.set()
             return
-        self._offered += 1
-        self._offered_size += record.size
+        self._offered, self._offered_size = offered + 1, offered_size
         waiting = self._waiting
         waiting.append(record)
         if not self._some.is_set():
             self._some.set()
-        if len(waiting) >= self._batch and not self._enough.is_set():
+        if (size >= self._half_size or len(waiting) >= self._many) and not self._enough.is_set():
             self._enough.set()
 
     def take(self, delay: float, timeout: float | None) -> list[Record]:
@@ -99,9 +106,13 @@ class RecordQueue:
             return []
         self._woken = False
         self._enough.clear()
-        if waiting and len(waiting) < self._batch and not self.closing.is_set():
+        if waiting and not self._has_enough() and not self.closing.is_set():
             self._enough.wait(delay)
         return [waiting.popleft() for _ in range(min(len(waiting), self._batch))]
+
+    def _has_enough(self) -> bool:
+        """Return whether what is there has to wait for no more."""
+        return len(self._waiting) >= self._many or self.queued_size >= self._half_size
 
     def done(self, batch: Sequence[Record]) -> None:
         """Make room: these are written, or lost."""

@@ -21,6 +21,7 @@ from tcpd.events import (
 from tcpd.sinks.hub import Sinks
 from tcpd.sinks.settings import Retry
 from tcpd.sinks.sink import TryAgainError
+from tcpd.units import Seconds
 
 OPENED = SessionOpened(identity=identity())
 FAILED = HandlerFailed(identity=identity(), error="ValueError")
@@ -350,3 +351,22 @@ def test_an_old_one_that_never_ends_is_left_alone(many):
     )
     assert len(all_.sinks.status()) == 1
     assert all_.sinks.totals()["one"].lost == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "event"),
+    [
+        ({"queue": 200}, closed()),
+        ({"queue": 10_000, "queue_size": 65_536}, said("e", x="x" * 3000)),
+    ],
+    ids=["few records", "little memory"],
+)
+def test_a_sink_with_a_small_queue_does_not_sleep_on_a_full_one(many, settings, event):
+    sink = Script()
+    all_ = many(one=config(sink, **settings, batch_delay=Seconds(3600.0)))
+    for _ in range(20):
+        # Half of what the queue holds, and a little: the other half is for while it wakes.
+        for _ in range(110 if "queue_size" not in settings else 9):
+            all_.emit(event)
+        until(lambda: all_.status("one").queued < (100 if "queue_size" not in settings else 8))
+    assert all_.status("one").lost == 0

@@ -70,6 +70,58 @@ def test_the_first_of_a_batch_waits_for_the_others_until_the_batch_is_full():
     assert [len(batch) for batch in results] == [3]
 
 
+LARGE = said("e", x="x" * 7000)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "offered"),
+    [
+        ((200, 10**9), records(100)),
+        ((5, 10**9), records(3)),
+        ((1, 10**9), records(1)),
+        ((10_000, 65_536), [record(event=LARGE)] * 5),
+        ((10_000, record(event=LARGE).size), [record(event=LARGE)]),
+    ],
+    ids=["few", "odd", "one", "little memory", "one large"],
+)
+def test_nor_does_it_wait_once_the_queue_is_half_full(bounds, offered):
+    queue = RecordQueue(*bounds, 500)
+    *others, last = offered
+    for each in others:
+        queue.offer(each)
+    assert not queue._enough.is_set()
+    thread, results = in_thread(lambda: queue.take(10 * PATIENCE, None))
+    queue.offer(last)
+    thread.join(PATIENCE)
+    assert results == [offered]
+
+
+def test_nor_once_something_did_not_fit():
+    small, large = record(), record(event=said("e", x="x" * 7000, y="y" * 7000))
+    queue = RecordQueue(100, large.size + small.size, 500)
+    for _ in range(2):
+        queue.offer(small)
+    assert queue.queued_size < queue._half_size
+    assert not queue._enough.is_set()
+    queue.offer(large)
+    assert (queue.refused, queue._enough.is_set()) == (1, True)
+
+
+@pytest.mark.parametrize("full_by", ["count", "size"])
+def test_what_came_while_it_wrote_does_not_wait_either_once_it_is_half_full(full_by):
+    each = record()
+    bounds = (4, 10**9) if full_by == "count" else (10_000, 4 * each.size)
+    queue = RecordQueue(*bounds, 500)
+    queue.offer(each)
+    batch = queue.take(0.0, 0)
+    queue.offer(each)
+    queue.offer(each)
+    queue.done(batch)
+    thread, results = in_thread(lambda: queue.take(10 * PATIENCE, None))
+    thread.join(PATIENCE)
+    assert results == [[each, each]]
+
+
 def test_a_wake_while_nobody_waits_is_not_forgotten():
     queue = RecordQueue(10, 10**6, 3)
     queue.wake()
