@@ -5,6 +5,7 @@ Rules:
 - The token comes from a file, and is sent to the place that was asked for only: no redirect is
   followed, no proxy used.
 - An answer has a bound: `MOST` bytes, and of a stream, `MOST_LINE` a message.
+- Nothing is waited for without one: a stream on which nothing happens has a comment every 15 s.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ MOST = 64 << 20
 """Bytes of an answer; a thousand sessions take half a MiB."""
 MOST_LINE = 4 << 20
 MOST_TOKEN = 4096
+SILENCE = 45.0
+"""Seconds without a byte after which a stream is given up: three of the daemon's keep-alives. (What
+holds them needs Twisted, which isn't loaded here; a test holds the two together.)"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,27 +166,31 @@ class Api:
         """Give the messages of a stream as they come, until the daemon ends it.
 
         Raises:
-            CtlError: there is no such stream, or it isn't one.
+            CtlError: there is no such stream, or it isn't one; or, from the messages, the daemon is
+                silent for longer than it ever is.
         """
         with closing(self._connection()) as connection:
             with self._told():
+                connection.connect()
+                sock = connection.sock  # the connection itself drops it if its answer is its last
                 answer = self._request(connection, "GET", path, query, None)
                 if answer.status != http.client.OK:
                     raise self._refusal(answer.status, self._json(answer))
                 if not (answer.getheader("Content-Type") or "").startswith("text/event-stream"):
                     raise self._stranger()
-                # It may be quiet for hours. If the other machine is gone, the kernel says so.
-                if connection.sock is not None:
-                    connection.sock.settimeout(None)
-                    if not self.place.path:
-                        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            yield self._messages(answer)
+                patience = max(SILENCE, self._timeout)
+                sock.settimeout(patience)
+            yield self._messages(answer, patience)
 
-    def _messages(self, answer: http.client.HTTPResponse) -> Iterator[Message]:
+    def _messages(self, answer: http.client.HTTPResponse, patience: float) -> Iterator[Message]:
         reader = Reader(MOST_LINE)
         while True:
             try:
                 data = answer.read1(65536)
+            except TimeoutError:
+                problem = f"the daemon on {self.place} has said nothing for {patience:g}s"
+                hint = "it hangs, or the way to it is cut"
+                raise CtlError(UNREACHABLE, problem, hint) from None
             except (OSError, http.client.HTTPException):
                 return  # a daemon that was killed ends a stream so
             if not data:

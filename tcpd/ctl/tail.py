@@ -1,7 +1,9 @@
 """`tcpdctl tail`: events as they happen, a line each.
 
-It ends with status 0 when the daemon does, and on Ctrl-C; with --reconnect, on Ctrl-C only. If
-nobody reads what it prints any more, it ends at once, and not with the next event.
+It ends with status 0 when the daemon does, and on Ctrl-C; with --reconnect, on Ctrl-C only. A
+daemon that is silent for longer than it ever is hangs or is out of reach: that is an error, or as good
+as its end with --reconnect. If nobody reads what it prints any more, it ends at once, and not with the
+next event.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ def tail(api: Api, given: Namespace, sleep: Callable[[float], None] = time.sleep
         except ValueError as problem:
             raise CtlError(USAGE, f"--event: {problem}") from None
     _end_with_reader()
-    wait, met = FIRST_WAIT, False
+    wait, met, lost = FIRST_WAIT, False, False
     while True:
         try:
             if not met and given.listener is not None:
@@ -44,7 +46,7 @@ def tail(api: Api, given: Namespace, sleep: Callable[[float], None] = time.sleep
             with api.events("api", "events", event=given.event, listener=given.listener) as events:
                 if met:
                     _tell(given, "reconnected", f"the daemon on {api.place} is there again")
-                met, wait = True, FIRST_WAIT
+                met, wait, lost = True, FIRST_WAIT, False
                 ended = False
                 for message in events:
                     _say(message, given)
@@ -54,12 +56,13 @@ def tail(api: Api, given: Namespace, sleep: Callable[[float], None] = time.sleep
                     _tell(given, "disconnected", f"the daemon on {api.place} has ended")
                 return OK
             _tell(given, "disconnected", f"the daemon on {api.place} is gone; waiting for it")
+            lost = True
         except CtlError as error:
             if not given.reconnect or error.status != UNREACHABLE:
                 raise
-            if not met:
+            if not lost:  # it is told once
                 _tell(given, "disconnected", f"{clean(str(error), 500)}; waiting for it")
-                met = True
+            met = lost = True
         except KeyboardInterrupt:
             return OK
         try:

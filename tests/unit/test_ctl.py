@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from helpers.ctl_run import CTL, RUNNING, SESSION, Site, closed_port
 
+from tcpd.admin.stream import KEEP_ALIVE
 from tcpd.admin.views import MOST_SESSIONS, SORTS
 from tcpd.capture.settings import SUFFIXES
 from tcpd.config.schema import LogLevel
-from tcpd.ctl import commands, options
+from tcpd.ctl import api, commands, options
 from tcpd.ctl.main import main
 
 EVIL = "\x1b[2J\x07<script>\u202e\x7f\x9b"
@@ -398,6 +399,58 @@ def test_tail_waits_for_the_daemon_and_comes_back(site, tmp_path, capsys, monkey
     assert waits == [0.5, 0.5]
 
 
+@pytest.fixture
+def hangs(site, monkeypatch):
+    """A daemon that says one thing more, and then nothing, with its connection open."""
+    monkeypatch.setattr("tcpd.ctl.api.SILENCE", 0.2)
+    gone = threading.Event()
+    site.answers["GET /api/events"] = (0, _quiet_after_one(gone))
+    yield
+    gone.set()
+
+
+@pytest.mark.usefixtures("hangs")
+@pytest.mark.parametrize("on_tcp", [False, True])
+def test_tail_ends_when_the_daemon_hangs(site, tmp_path, capsys, on_tcp):
+    place = None if on_tcp else tmp_path / "admin.sock"
+    with site.serve(place) as where:
+        status = main(["tail", "--timeout=0.1", where])
+        out, err = capsys.readouterr()
+        assert (status, out) == (3, "- a.b\n")
+        problem = f"the daemon on {where.partition('=')[2]} has said nothing for 0.2s"
+        assert err == f"tcpdctl: {problem}; it hangs, or the way to it is cut\n"
+        assert main(["tail", "--timeout=0.3", "--json", where]) == 3  # who asks for more gets it
+        out, err = capsys.readouterr()
+        assert err == ""
+        assert json.loads(out.splitlines()[-1])["error"] == problem.replace("0.2s", "0.3s")
+
+
+@pytest.mark.usefixtures("hangs")
+def test_tail_waits_for_a_daemon_that_hangs(site, tmp_path, capsys, monkeypatch):
+    """It hangs, is away when it is asked again, and comes back."""
+    path = tmp_path / "admin.sock"
+    waits = []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        if len(waits) == 1:
+            path.rename(tmp_path / "away")
+        elif len(waits) == 3:
+            (tmp_path / "away").rename(path)
+        elif len(waits) == 4:
+            raise KeyboardInterrupt
+
+    with site.serve(path) as where:
+        monkeypatch.setattr("tcpd.ctl.tail.tail.__defaults__", (sleep,))
+        assert main(["tail", "--reconnect", "--timeout=0.1", where]) == 0
+    out, err = capsys.readouterr()
+    assert out == "- a.b\n" * 2
+    lines = [each.partition(f" {path} ")[2] for each in err.splitlines()]
+    silent = "has said nothing for 0.2s; it hangs, or the way to it is cut; waiting for it"
+    assert lines == [silent, "is there again", silent]
+    assert waits == [0.5, 1.0, 2.0, 0.5]
+
+
 # -- where the daemon is, and what goes wrong -----------------------------------------------------
 
 
@@ -649,6 +702,7 @@ def test_what_it_knows_of_the_daemon_is_true():
     assert LogLevel.__args__ == options.LEVELS
     assert set(options.FORMATS) == set(SUFFIXES)
     assert commands.PAGE == MOST_SESSIONS
+    assert api.SILENCE == 3 * KEEP_ALIVE
 
 
 def test_check_needs_no_daemon(tmp_path, capsys):
