@@ -4,8 +4,9 @@ Rules:
 - What tcpd says of an event goes over what a handler gave it: no field can be forged, nor one that
   this session hasn't.
 - It is bounded, and holds nothing that changes later: a handler's values are copied at once.
-- A text in it has no NUL and no broken character, so that any database takes it. Everything else
-  that a peer may have sent is still there: in the JSON of `line`, escaped.
+- A text in it has no NUL and no broken character, so that any database takes it: they stand there
+  as `tcpd.escape` shows them. Everything else that a peer may have sent is still there, a backslash
+  once; in the JSON of `line`, escaped.
 """
 
 from __future__ import annotations
@@ -199,12 +200,15 @@ class _Copier:
 
 
 def _text(text: str, limit: int) -> str:
-    """Return a text that is bounded, and has neither NUL nor half a character (a surrogate)."""
+    """Return a text that is bounded, and has neither NUL nor half a character (a surrogate).
+
+    They are escaped as `escape_bytes` does, so that a text and the same as bytes are shown alike.
+    """
     if len(text) > limit:
         text = f"{text[:limit]}... ({len(text) - limit} more)"
     if text.isascii():
-        return text.replace("\0", "\\x00") if "\0" in text else text
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+        return text.replace("\0", _ESCAPES[0]) if "\0" in text else text
+    return text.translate(_ESCAPES) if _UNFIT.search(text) else text
 
 
 @lru_cache(maxsize=4)
@@ -214,5 +218,8 @@ def _second(number: int) -> str:
 
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+# In a text: NUL, half a character.
+_UNFIT = re.compile(r"[\x00\ud800-\udfff]")
+_ESCAPES = {code: escape_text(chr(code)) for code in (0, *range(0xD800, 0xE000))}
 # In a line: NUL, perhaps half a character, DEL.
 _SUSPECT = re.compile(r"\\u0000|\\ud|\x7f")

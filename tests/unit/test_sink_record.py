@@ -6,6 +6,7 @@ import tracemalloc
 import pytest
 from helpers.sinks import NOON, SOURCE, closed, record, said
 
+from tcpd.escape import escape_bytes
 from tcpd.events import ListenerChanged
 from tcpd.sinks.record import DEPTH, ENTRIES, TOTAL, Record, SinkLost
 
@@ -73,9 +74,11 @@ class Hostile:
     ("value", "shown"),
     [
         ("caf\u00e9\n", "caf\u00e9\n"),
-        ("a\0b", "a\\x00b"),
-        ("\u00e9\0", "\u00e9\\x00"),
-        ("\udc80", "\\udc80"),
+        ("a\0b", "a\\0b"),
+        ("\u00e9\0", "\u00e9\\0"),
+        ("\udc80\ud800", "\\x80\\ud800"),
+        ("a\\0b\\", "a\\0b\\"),
+        (b"a\\0b\\", "a\\\\0b\\\\"),
         (b"\x00\xff\n", "\\0\\xff\\n"),
         (float("nan"), "nan"),
         (2**63 - 1, 2**63 - 1),
@@ -94,6 +97,16 @@ def test_values_become_what_any_database_takes(value, shown):
     assert json.loads(each.line)["value"] == shown
 
 
+@pytest.mark.parametrize(
+    "data", [b"\0", b"a\0\0001", b"\xff\0", b"\xc3\xa9\0", b"\x80\xed\xa0\x80"]
+)
+def test_what_no_database_takes_has_one_form_in_texts_and_in_bytes(data):
+    text = data.decode("utf-8", "surrogateescape")
+    fields = record(event=said(text, text=text, bytes=data, **{text: text})).fields
+    assert fields["text"] == fields["bytes"] == fields["event.name"] == escape_bytes(data)
+    assert fields[escape_bytes(data)] == escape_bytes(data)
+
+
 def test_no_control_character_comes_out_raw():
     text = "".join(map(chr, range(0x100))) + "\u2028\u202e\x7f"
     line = record(event=said("e\n\x7f", **{text[1:40]: text, "k\x7f": [text]})).line
@@ -103,9 +116,9 @@ def test_no_control_character_comes_out_raw():
 
 def test_our_own_events_hold_nothing_that_a_database_refuses_either():
     each = record(event=ListenerChanged(listener="\udc80\0\x7f", address="x", up=True))
-    assert json.loads(each.line)["listener"] == "\\udc80\\x00\x7f"
+    assert json.loads(each.line)["listener"] == "\\x80\\0\x7f"
     assert each.line.isprintable()
-    assert each.fields["listener"] == "\\udc80\\x00\x7f"
+    assert each.fields["listener"] == "\\x80\\0\x7f"
 
 
 def test_values_of_any_size_and_depth_are_bounded():
