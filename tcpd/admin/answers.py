@@ -33,6 +33,8 @@ class Answer:
     status: int = 200
     headers: dict[bytes, bytes] = field(default_factory=dict)
     """Further headers."""
+    told: str = ""
+    """What the log says of it besides that it was done, if it says anything of such requests."""
 
 
 class Problem(Exception):  # noqa: N818  (it says what has become of a request)
@@ -75,9 +77,11 @@ def encode(view: Any) -> bytes:
     return json.dumps(view, separators=(",", ":")).encode("ascii")
 
 
-def in_json(view: Any, *, status: int = 200, headers: dict[bytes, bytes] | None = None) -> Answer:
+def in_json(
+    view: Any, *, status: int = 200, headers: dict[bytes, bytes] | None = None, told: str = ""
+) -> Answer:
     """Return plain data as an answer."""
-    return Answer(body=encode(view) + b"\n", status=status, headers=headers or {})
+    return Answer(body=encode(view) + b"\n", status=status, headers=headers or {}, told=told)
 
 
 def in_text(text: str, *, status: int = 200) -> Answer:

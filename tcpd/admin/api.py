@@ -137,7 +137,7 @@ class Api:
     async def _set_loglevel(self, call: Call) -> Answer:
         level = call.text("level")
         try:
-            self._controls.set_log_level(level)
+            self._controls.set_log_level(level, call.peer.name)
         except UnknownError as error:
             raise Problem(400, f"level: {error}") from None
         return in_json({"level": self._controls.log_level})
@@ -179,10 +179,13 @@ class Api:
                 names |= {each.listener for each in self._house.captures.status()}
             if what not in names:
                 raise UnknownError(f"there is no listener or connector {what[:80]!r}")
+        captures = self._house.captures
         if action == "stop":
-            return in_json(asdict(self._house.captures.stop(what)))
-        form, file = call.text("format", default="pcapng"), call.text("file", default="")
-        return in_json(asdict(self._house.captures.start(what, format=form, file=file).status()))
+            status = captures.stop(what)
+        else:
+            form, file = call.text("format", default="pcapng"), call.text("file", default="")
+            status = captures.start(what, format=form, file=file).status()
+        return in_json(asdict(status), told=status.path)
 
     async def _captures(self, call: Call) -> Answer:
         return in_json([asdict(each) for each in self._house.captures.status()])

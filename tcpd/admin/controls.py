@@ -157,8 +157,13 @@ class Controls:
         """The least important messages that are logged."""
         return self._house.config.log.level
 
-    def set_log_level(self, level: str) -> None:
-        """Log messages from this level on, until a reload finds another in the configuration."""
+    def set_log_level(self, level: str, who: str) -> None:
+        """Log messages from this level on, until a reload finds another in the configuration.
+
+        Args:
+            level: the least important ones.
+            who: who wants it, for the log.
+        """
         levels = get_args(LogLevel)
         house, switch = self._house, self._house.log_switch
         known: LogLevel | None = next((each for each in levels if each == level), None)
@@ -167,9 +172,17 @@ class Controls:
         if switch is None:
             raise NotNowError("twistd was given a log of its own, whose level isn't ours to change")
         log = replace(house.config.log, level=known)
+        # Said where it is heard: who has the log say less must be in it.
+        quieter = levels.index(known) > levels.index(self.log_level)
+        if quieter:
+            self._tell_level(known, who)
         switch.switch(switch.output, log.format, log.file, log.level)
         house.configured(replace(house.config, log=log))
-        self.log.warn("the log level is {now} now", now=level)
+        if not quieter:
+            self._tell_level(known, who)
+
+    def _tell_level(self, level: LogLevel, who: str) -> None:
+        self.log.warn("the log level is {now} now, as {who} has set it", now=level, who=who)
 
 
 def _heed_nothing(left: int, seconds: float) -> None:

@@ -4,7 +4,8 @@ Rules:
 - Nothing that goes wrong shows a client more than that: no traceback, no path, no version.
 - A body is bounded before it is read. What comes in too large isn't kept.
 - Whatever is done for a request is done when it is the admin side's turn, however many there are.
-- No line is logged for a request. What somebody changes is logged by who does it, with who asked.
+- A line is logged for each request of somebody who may change something, or see the bytes of a
+  session: who has asked for what, and what has become of it. Nothing is logged of any other.
 """
 
 # Most of the methods of Twisted that are called here have no annotations; its names
@@ -29,13 +30,15 @@ from tcpd.admin.stream import Stream
 from tcpd.admin.turns import soon
 from tcpd.admin.views import SortError
 from tcpd.capture.captures import CaptureError, CaptureWishError
-from tcpd.escape import escape_bytes
+from tcpd.escape import escape_bytes, escape_text, one_line
 
 if TYPE_CHECKING:
     from tcpd.admin.site import Site
 
 # Chunks that a body may come in: to take 64 KiB apart byte by byte would hold the loop.
 MOST_PIECES = 1000
+# Characters of a text in a body that the log shows: the names of files have no more than these.
+MOST_SHOWN = 100
 # Those that say what went wrong when somebody asks for something; the status of each, by the
 # first that fits.
 _STATUS: dict[type[Exception], int] = {
@@ -62,6 +65,9 @@ class Request(http.Request):
     _pieces = 0
     _answered = False
     _route: Route | None = None
+    # Whether the log says what has become of it, and what was asked for with its body.
+    _is_noted = False
+    _asked = ""
 
     def __init__(self, channel: Any, queued: object = False) -> None:
         # A body is JSON and never a form, whatever its header says.
@@ -113,18 +119,9 @@ class Request(http.Request):
         except WrongToken as problem:
             self._answer(site.guesses.wrong(self.channel.peer, problem).answer)
             return
-        except Problem as problem:
-            self._answer(problem.answer)
-            return
         except Exception:
             self._failed(Failure())
             return
-        if route.method == "POST":
-            self.log.info(
-                "admin: {path} is asked for by {peer}",
-                path=escape_bytes(self.path, 100),
-                peer=call.peer.name,
-            )
         answering = Deferred.fromCoroutine(_done(route, call))
         self.notifyFinish().addErrback(lambda _: answering.cancel())
         answering.addCallback(lambda given: self._give(site, given))
@@ -140,12 +137,14 @@ class Request(http.Request):
         route, words = site.routes.find(method, self.path.decode("utf-8", "replace"))
         self._route = route
         self._check(site.rules)
+        self._is_noted = route.right is Right.CHANGE
         body = {}
         query = {}
         if route.method == "POST":
             if self.args:
                 raise Problem(400, "a change has no query", "send it in the body, as JSON")
             body = read_body(self.content.read(), self._header("Content-Type"), route.keys)
+            self._asked = _shown(body)
         elif route.right is not None:
             query = read_query(self.args or {}, route.keys)
         return route, Call(peer=self.channel.peer, words=words, query=query, body=body)
@@ -196,12 +195,26 @@ class Request(http.Request):
 
     def _give(self, site: Site, given: Given) -> None:
         if isinstance(given, Answer):
+            self._note(given.status, f"done, {given.told}" if given.told else "done")
             self._answer(given)
         elif self.method == b"HEAD" or self._disconnected or self.channel.finished:
             given.stop()
             self._answer(Answer(body=b"", kind="text/event-stream"))
         else:
             site.stream(self, given)
+            self._note(http.OK, "done")
+
+    def _note(self, status: int, outcome: str) -> None:
+        """Log what has become of it, if that is to be known."""
+        if self._is_noted:
+            self.log.info(
+                "admin: {path} is asked for by {peer}{asked}: {outcome}",
+                path=escape_bytes(self.path, 100),
+                peer=self.channel.peer.name,
+                asked=self._asked,
+                status=status,
+                outcome=one_line(outcome),
+            )
 
     def _answer(self, answer: Answer) -> None:
         if self._disconnected or self._answered:
@@ -226,17 +239,28 @@ class Request(http.Request):
         if failure.check(CancelledError):
             return  # nobody waits for it any more
         error = failure.value
-        if isinstance(error, Problem):
-            self._answer(error.answer)
-            return
-        status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
-        if status != 500:
-            self._answer(Problem(status, str(error)).answer)
-            return
-        self.log.failure(
-            "admin: {path} failed", failure=failure, path=escape_bytes(self.path or b"", 100)
-        )
-        self._answer(Problem(500, "this failed, by a mistake of tcpd's", "see its log").answer)
+        if not isinstance(error, Problem):
+            status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
+            if status == 500:
+                path = escape_bytes(self.path or b"", 100)
+                self.log.failure("admin: {path} failed", failure=failure, path=path)
+                error = Problem(500, "this failed, by a mistake of tcpd's", "see its log")
+            else:
+                error = Problem(status, str(error))
+        self._note(error.status, f"{error.status}, {error.problem}")
+        self._answer(error.answer)
+
+
+def _shown(body: dict[str, Any]) -> str:
+    """Return a body as the log shows it, on one line, not too long; its keys are known ones."""
+    words = []
+    for key, value in body.items():
+        if isinstance(value, str):
+            text = escape_text(value, MOST_SHOWN).replace('"', '\\"')
+            words.append(f'{key}="{text}"')
+        else:
+            words.append(f"{key}={str(value).lower() if isinstance(value, bool) else '(no text)'}")
+    return f" with {', '.join(words)}" if words else ""
 
 
 async def _done(route: Route, call: Call) -> Given:

@@ -82,7 +82,15 @@ def test_this_machine_looks_over_tcp_and_the_token_changes(place: Path) -> None:
         assert ask(tcp(daemon), RELOAD).status == 401
         reply = ask(tcp(daemon), http.post("/api/reload", token=TOKEN))
         assert reply.json == {"ok": True, "changes": []}
-        daemon.wait_for("admin: /api/reload is asked for by 127.0.0.1")
+        daemon.wait_for("admin: /api/reload is asked for by 127.0.0.1: done")
+
+
+def test_who_has_the_log_say_less_or_more_is_in_it(place: Path) -> None:
+    with administered(place) as daemon:
+        for level in ("error", "debug"):
+            reply = ask(tcp(daemon), http.post("/api/loglevel", {"level": level}, token=TOKEN))
+            assert reply.json == {"level": level}
+            daemon.wait_for(f"the log level is {level} now, as 127.0.0.1 has set it")
 
 
 def test_the_owner_needs_no_token_at_the_unix_socket(place: Path) -> None:

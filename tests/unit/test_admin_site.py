@@ -5,6 +5,7 @@ import socket
 import pytest
 from helpers import admin_http as http
 from helpers.admin_house import BEARER, LISTENER, TOKEN
+from twisted.logger import formatEvent
 
 from tcpd.admin.answers import HEADERS
 from tcpd.admin.views import Views
@@ -262,17 +263,77 @@ def test_a_page_of_another_site_changes_nothing(house):
     assert house.change("/api/reload", headers={"Origin": "http://localhost"}).status == 200
 
 
-def test_who_changes_something_is_in_the_log(house, logged):
-    house.change("/api/loglevel", {"level": "info"})
-    (event,) = [each for each in logged if each.get("peer")]
-    assert (event["path"], event["peer"]) == ("/api/loglevel", "127.0.0.1")
+def of_who_asked(logged):
+    """Return the lines of the log that say who has asked for something, without the beginning."""
+    lines = [formatEvent(each) for each in logged if each.get("peer")]
+    assert all(line.startswith("admin: /api/") and line.isprintable() for line in lines)
     assert TOKEN not in str(logged)
+    return [line.removeprefix("admin: /api/") for line in lines]
 
 
-def test_what_somebody_writes_into_a_path_is_escaped_in_the_log(house, logged):
+def test_who_changes_what_is_in_the_log_and_what_has_become_of_it(house, logged):
+    house.change("/api/listeners/echo/suspend")
+    house.change("/api/listeners/nil/suspend")
+    house.change("/api/loglevel", {"level": "info"})
+    house.change("/api/reload")
+    why_not = "twistd was given a log of its own, whose level isn't ours to change"
+    assert of_who_asked(logged) == [
+        "listeners/echo/suspend is asked for by 127.0.0.1: done",
+        "listeners/nil/suspend is asked for by 127.0.0.1: 404, there is no listener 'nil'",
+        f'loglevel is asked for by 127.0.0.1 with level="info": 409, {why_not}',
+        "reload is asked for by 127.0.0.1: done",
+    ]
+
+
+def test_who_listens_in_is_in_the_log(house, logged, tmp_path):
+    house.reload(house.configuration(more=f'[capture]\npath = "{tmp_path}"\n'))
+    house.connect(house.ports("echo")[0].getHost().port)
+    one, other = house.session.id, {"listener": "nil"}
+    house.change("/api/capture", {"action": "start", "session": one, "file": "x"})
+    house.change("/api/capture", {"action": "start", "session": one, "file": "y"})
+    house.change("/api/capture", {"action": "stop", "session": one})
+    house.change("/api/capture", {"action": "stop", **other})
+    house.stream(f"/api/sessions/{one}/tap", **BEARER)
+    house.get("/api/sessions/none-1/tap", headers=BEARER)
+    asked = "capture is asked for by 127.0.0.1 with action"
+    none = "there is no session 'none-1'; it may have ended"
+    assert of_who_asked(logged) == [
+        f'{asked}="start", session="{one}", file="x": done, {tmp_path}/x.pcapng',
+        f'{asked}="start", session="{one}", file="y": 409, session {one} is being captured already',
+        f'{asked}="stop", session="{one}": done, {tmp_path}/x.pcapng',
+        f'{asked}="stop", listener="nil": 404, there is no listener or connector \'nil\'',
+        f"sessions/{one}/tap is asked for by 127.0.0.1: done",
+        f"sessions/none-1/tap is asked for by 127.0.0.1: 404, {none}",
+    ]
+
+
+def test_a_mistake_of_ours_has_a_line_with_who_asked_too(house, monkeypatch, logged):
+    monkeypatch.setattr(house.daemon.captures, "stop", None)
+    house.change("/api/capture", {"action": "stop", "listener": "echo"})
+    (line,) = of_who_asked(logged)
+    assert line.endswith('listener="echo": 500, this failed, by a mistake of tcpd\'s')
+
+
+def test_nothing_is_in_the_log_of_who_only_looks_or_may_do_nothing(house, logged):
+    house.get("/api/status")
+    house.get("/api/sessions/none-1/tap")
+    house.change("/api/reload", token="")
+    assert not of_who_asked(logged)
+
+
+def test_what_somebody_writes_is_escaped_in_the_log_and_bounded(house, logged):
     house.ask(http.post("/api/listeners/%1b[2J\x7f/suspend", token=TOKEN))
-    (event,) = [each for each in logged if each.get("peer")]
-    assert event["path"].isprintable()
+    house.change("/api/loglevel", {"level": '\x1b" \n\u202e' + "x" * 5000})
+    house.change("/api/loglevel", {"level": [[1]]})
+    house.change("/api/loglevel", {"x" * 5000: 1})
+    house.change("/api/sessions/none-1/close", {"reset": True})
+    path, level, kind, key, flag = of_who_asked(logged)
+    assert path.startswith(r"listeners/%1b[2J\x7f/suspend is asked")
+    assert r'with level="\x1b\" \n\u202exxx' in level
+    assert "level=(no text): 400, level: it isn't a text" in kind
+    assert "by 127.0.0.1: 400, unknown key 'xxx" in key
+    assert "with reset=true: 404" in flag
+    assert max(len(each) for each in (level, kind, key)) < 400
 
 
 # -- looking ------------------------------------------------------------------------------------

@@ -428,9 +428,9 @@ def test_a_log_that_isnt_ours_keeps_its_level(house) -> None:
     house.start(ONE)
     assert house.controls.log_level == "info"
     with pytest.raises(NotNowError, match="a log of its own"):
-        house.controls.set_log_level("debug")
+        house.controls.set_log_level("debug", "root")
     with pytest.raises(UnknownError, match="there are debug, info"):
-        house.controls.set_log_level("loud")
+        house.controls.set_log_level("loud", "root")
 
 
 def test_the_level_of_our_log_changes_and_a_reload_brings_the_files_back(house, tmp_path) -> None:
@@ -439,7 +439,7 @@ def test_the_level_of_our_log_changes_and_a_reload_brings_the_files_back(house, 
     switch = LogSwitch({}, file=tmp_path / "log")
     house.daemon.log_switch = switch
     house.daemon.config = house.read(f'{ONE}[log]\nfile = "{tmp_path}/log"\n')
-    house.controls.set_log_level("error")
+    house.controls.set_log_level("error", "root")
     assert house.controls.log_level == "error"
     house.talk(house.connect(house.port()))
     house.clients.pop().close()
