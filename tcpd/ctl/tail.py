@@ -1,9 +1,9 @@
 """`tcpdctl tail`: events as they happen, a line each.
 
 It ends with status 0 when the daemon does, and on Ctrl-C; with --reconnect, on Ctrl-C only. A
-daemon that is silent for longer than it ever is hangs or is out of reach: that is an error, or as good
-as its end with --reconnect. If nobody reads what it prints any more, it ends at once, and not with the
-next event.
+daemon that is silent for longer than it ever is hangs or is out of reach: that is an error, or as
+good as its end with --reconnect. If nobody reads what it prints any more, it ends at once, and
+not with the next event.
 """
 
 from __future__ import annotations
