@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -31,6 +32,8 @@ View = dict[str, Any]
 
 MOST_SESSIONS = 1000
 """How many sessions are listed at once."""
+# Seconds by which the wall clock is off if somebody has set it; less is the time between two looks.
+_SET = 1.0
 # Of those that are listed: to describe one takes some twenty microseconds.
 _LOT = 10
 
@@ -55,6 +58,8 @@ class Views:
         self._house = house
         self._controls = controls or Controls(house)
         self._rates = Rates(house)
+        # What the wall clock showed when the reactor's showed nothing; once for all sessions.
+        self._epoch = -math.inf
         self.capture_of: Callable[[Session | Listener], View | None] = lambda what: None
 
     def stop(self) -> None:
@@ -251,7 +256,6 @@ class Views:
         now = session.clock.seconds()
         address, port = address_and_port(session.peer)
         hop = getattr(transport, "hop", None)
-        age = now - session.opened
         return {
             "id": session.id,
             "listener": session.listener,
@@ -260,8 +264,8 @@ class Views:
             "client": {"address": address, "port": port},
             "hop": None if hop is None else format_address(hop),
             "local": format_address(session.local),
-            "opened": time.time() - age,
-            "age": age,
+            "opened": self._wall_time(session.opened, now),
+            "age": now - session.opened,
             "idle": _idle(session),
             "bytes": {"in": session.bytes_in, "out": session.bytes_out},
             "rate": _rate(self._rates.of(session)),
@@ -271,6 +275,16 @@ class Views:
             "reading": not getattr(transport, "held", False),
             "capture": self.capture_of(session),
         }
+
+    def _wall_time(self, at: float, now: float) -> float:
+        """Return what the wall clock shows at a time of the reactor's clock, in seconds.
+
+        It is the same at each look, until somebody has set the wall clock.
+        """
+        epoch = time.time() - now
+        if abs(epoch - self._epoch) > _SET:
+            self._epoch = epoch
+        return self._epoch + at
 
 
 def _idle(session: Session) -> float:

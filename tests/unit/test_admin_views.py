@@ -2,6 +2,7 @@
 
 import json
 import socket
+from types import SimpleNamespace
 
 import pytest
 from helpers.hand import A_TURN, done, take_turns_at_everything
@@ -133,6 +134,25 @@ def test_a_session_is_described(house) -> None:
     assert detail["id"] == session["id"]
     assert (detail["tls"], detail["proxy"]) == (None, None)
     json.dumps(detail)
+
+
+def test_when_a_session_began_is_the_same_at_each_look(house, monkeypatch) -> None:
+    house.start(ONE)
+    house.connect(house.port())
+    began, late = house.reactor.seconds(), iter((0.0, 0.003, 0.001, 3600.0, 3600.002))
+
+    def wall_time():
+        return 1e9 + house.reactor.seconds() - began + next(late)
+
+    monkeypatch.setattr("tcpd.admin.views.time", SimpleNamespace(time=wall_time))
+    opened = []
+    for _ in range(5):
+        opened.append(house.sessions()["sessions"][0]["opened"])
+        house.pass_time(1)
+    assert opened[:3] == [opened[0]] * 3
+    assert opened[0] == pytest.approx(1e9, abs=0.001)
+    assert opened[3:] == [opened[3]] * 2  # somebody has set the clock
+    assert opened[3] == pytest.approx(1e9 + 3600, abs=0.001)
 
 
 def test_only_those_who_are_shown_are_asked_for_their_round_trip(house, monkeypatch) -> None:
