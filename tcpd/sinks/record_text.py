@@ -1,15 +1,13 @@
-"""A record for people: one line of text, and how important it is.
+r"""A record for people: one line of text, and how important it is.
 
 Nothing that a peer or handler gave comes out as a control character, or as anything but the value
-that it is: `client.address=192.0.2.1 user="eve admin=yes"`.
+that it is: `client.address=192.0.2.1 user="eve admin=yes"`. Some of what a record says has been
+escaped already (`error`, bytes, NUL). That isn't escaped again: ESC is `\x1b`, wherever it stood.
 """
 
 from __future__ import annotations
 
-import json
-import re
-
-from tcpd.escape import escape_text
+from tcpd.escape import in_line, one_line
 from tcpd.events import HandlerEvent, SessionEvent
 from tcpd.sinks.record import Record
 
@@ -20,7 +18,6 @@ _PRIORITIES = {"handler.failed": ERROR, "session.refused": WARNING, "sink.lost":
 
 # What is the same in all records of a process, or stands at the line's beginning.
 _LEFT_OUT = frozenset(("time", "event.name", "event.sequence", "host.name", "service.instance.id"))
-_PLAIN = re.compile(r"[^\s\"'=\\]+")
 
 
 def priority_of(record: Record) -> int:
@@ -33,8 +30,8 @@ def priority_of(record: Record) -> int:
 def text_of(record: Record) -> str:
     """Return a record without its time: `session.closed session.id=ab-1 listener=main ...`."""
     fields = record.fields.items()
-    said = [f"{_shown(key)}={_shown(value)}" for key, value in fields if key not in _LEFT_OUT]
-    return " ".join([escape_text(record.name), *said])
+    said = [f"{in_line(key)}={in_line(value)}" for key, value in fields if key not in _LEFT_OUT]
+    return " ".join([in_line(record.name), *said])
 
 
 def message_of(record: Record) -> str:
@@ -49,13 +46,4 @@ def message_of(record: Record) -> str:
     keys = ("close.reason", "refuse.reason", "error", "state", "lost")
     what = next((str(fields[key]) for key in keys if key in fields), "")
     text = f"{record.name}{who}{f' {place}' if place else ''}{f': {what}' if what else ''}"
-    return escape_text(text)
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, str):
-        text = escape_text(value)
-        return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
-    if isinstance(value, dict | list):
-        return json.dumps(json.dumps(value))
-    return json.dumps(value)
+    return one_line(text)

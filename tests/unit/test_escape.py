@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcpd.escape import escape_bytes, escape_text, one_line
+from tcpd.escape import escape_bytes, escape_text, in_line, one_line
 
 # Text that holds broken bytes (PEP 383), and lone surrogates that are none.
 ANY_TEXT = st.text(
@@ -114,3 +114,80 @@ def test_a_line_of_escaped_parts_stays_as_it_is(data: bytes) -> None:
 def test_a_line_is_printable_whatever_got_into_it(text: str) -> None:
     assert one_line(text).isprintable()
     assert one_line("\\x1b\x1b\n") == "\\x1b\\x1b\\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("eve", "eve"),
+        ("", '""'),
+        ("a b", '"a b"'),
+        ("a=b", '"a=b"'),
+        ("it's", '"it\'s"'),
+        ('a"b', r'"a\"b"'),
+        ("a\\b", r"a\b"),
+        ("a b\\c", r'"a b\c"'),
+        ("a\\", r'"a\\"'),
+        ('\\"', r'"\\\""'),
+        ('\\\\x"\\', r'"\\x\"\\"'),
+        ("\x1b\n\0", r"\x1b\n\0"),
+        (r"\x1b\n\0", r"\x1b\n\0"),
+        ("a \u2028\u202e", r'"a \u2028\u202e"'),
+        (None, "null"),
+        (True, "true"),
+        (0.1, "0.1"),
+        ([], '"[]"'),
+        (["a", 1, None], r'"[\"a\", 1, null]"'),
+        (["\x1b", r"\x1b"], r'"[\"\x1b\", \"\x1b\"]"'),
+        ({"k\n": ["\x1b"]}, r'"{\"k\n\": [\"\x1b\"]}"'),
+    ],
+)
+def test_a_value_in_a_line_shows_each_control_character_as_one_sequence(value, shown):
+    assert in_line(value) == shown
+
+
+def every_backslash_escapes(line: str) -> list[str]:
+    """Return the words of a line as who reads it so: as JSON, or as most do."""
+    words = re.findall(r'"(?:[^"\\]|\\.)*"|[^ "]+', line)
+    assert " ".join(words) == line
+    return words
+
+
+def only_those_before_a_quote_do(line: str) -> list[str]:
+    """Return the words of a line, and read it so."""
+    words = re.findall(r'"(?:[^"\\]|\\+(?!["\\])|(?:\\\\)*\\"|(?:\\\\)+(?="))*"|[^ "]+', line)
+    assert " ".join(words) == line
+    return words
+
+
+def meant(word: str) -> str:
+    if not word.startswith('"'):
+        return word
+    inside = re.sub(r'((?:\\\\)*)\\"', lambda m: m[1][::2] + '"', word[1:-1])
+    # What is left doubled is at the end.
+    run = len(word[1:-1]) - len(word[1:-1].rstrip("\\"))
+    return inside[: len(inside) - run // 2] if run else inside
+
+
+VALUES = st.text('\\\\"" \'=abx[]\n\x1b\u2028é') | ANY_TEXT
+
+
+@given(st.lists(VALUES, min_size=1, max_size=4))
+def test_no_value_in_a_line_ends_elsewhere_than_it_does(texts: list[str]) -> None:
+    shown = [in_line(text) for text in texts]
+    line = " ".join(shown)
+    assert line.isprintable()
+    assert every_backslash_escapes(line) == only_those_before_a_quote_do(line) == shown
+    assert list(map(meant, shown)) == list(map(one_line, texts))
+
+
+@given(st.recursive(VALUES, lambda v: st.lists(v) | st.dictionaries(VALUES, v), max_leaves=5))
+def test_nor_does_any_list(value: object) -> None:
+    assert every_backslash_escapes(f"{in_line(value)} x=1")[1:] == ["x=1"]
+    assert in_line(value).isprintable()
+
+
+def test_backslashes_take_no_more_than_time_in_their_number():
+    many = "\\" * 1_000_000
+    assert in_line(f" {many}x") == f'" {many}x"'
+    assert in_line(f" {many}") == f'" {many}{many}"'

@@ -6,10 +6,12 @@ import socket
 import threading
 
 import pytest
-from helpers.sinks import record, records, said
+from helpers.sinks import identity, record, records, said
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tcpd.escape import escape_text
+from tcpd.events import HandlerFailed
 from tcpd.sinks.journal import Journal
 from tcpd.sinks.journal_protocol import encode, field_name
 from tcpd.sinks.sink import TryAgainError
@@ -93,6 +95,15 @@ def test_a_value_cannot_become_another_field(journald):
     assert fields["TCPD_USER"] == hostile["user"]
     assert fields["TCPD_A__B"] == "x"
     assert (fields["PRIORITY"], fields["MESSAGE"]) == ("6", "e 192.0.2.1:5000 main")
+
+
+def test_the_message_shows_what_a_handler_failed_on_as_its_field_does(journald):
+    server, sink = journald
+    sink.open()
+    sink.write([record(event=HandlerFailed(identity=identity(), error=escape_text("a\n\x1b\\")))])
+    fields = receive(server)
+    assert fields["TCPD_ERROR"] == r"a\n\x1b\\"
+    assert fields["MESSAGE"] == rf"handler.failed 192.0.2.1:5000 main: {fields['TCPD_ERROR']}"
 
 
 def test_a_name_that_only_the_journal_takes_for_one_of_ours_is_not(journald):

@@ -11,6 +11,7 @@ from helpers.sinks import closed, record, records, said
 
 from tcpd.ctl.shown import event_line
 from tcpd.ctl.text import Paint
+from tcpd.escape import escape_text, one_line
 from tcpd.events import ConnectorChanged, HandlerFailed, ListenerChanged, SessionRefused
 from tcpd.sinks.record import SinkLost
 from tcpd.sinks.record_text import message_of, priority_of, text_of
@@ -48,7 +49,10 @@ def test_tcpdctl_tail_writes_an_event_the_same_way(event):
         ("eve admin=yes", '"eve admin=yes"'),
         ('a"b', '"a\\"b"'),
         ("", '""'),
-        ("a\nb\x1b[2J", '"a\\\\nb\\\\x1b[2J"'),
+        ("a\nb\x1b[2J", "a\\nb\\x1b[2J"),
+        ("a b\n", '"a b\\n"'),
+        (b"\x1b\0", "\\x1b\\0"),
+        (["a\n\0"], '"[\\"a\\n\\0\\"]"'),
         (7, "7"),
         (None, "null"),
         ([1, "x y"], '"[1, \\"x y\\"]"'),
@@ -58,6 +62,58 @@ def test_tcpdctl_tail_writes_an_event_the_same_way(event):
 def test_a_value_cannot_be_taken_for_another(value, shown):
     line = text_of(record(event=said("e", user=value)))
     assert line.split("user=")[1].startswith(f"{shown} session.id=")
+
+
+# What came, as it stands in a line.
+HOSTILE = pytest.mark.parametrize(
+    ("came", "shown"),
+    [
+        ("\x1b[31m", r"\x1b[31m"),
+        ("a\nb\r\t", r"a\nb\r\t"),
+        ("a\0b", r"a\0b"),
+        ("\x7f\x85", r"\x7f\u0085"),
+        ("\u2028\u202e\ufeff", r"\u2028\u202e\ufeff"),
+        ("\ud800\udcff", r"\ud800\xff"),
+        ("a b\x1b", r'"a b\x1b"'),
+        ('say "\n"', r'"say \"\n\""'),
+        ("x=\x1b'", r""" "x=\x1b'" """.strip()),
+    ],
+)
+
+
+@HOSTILE
+def test_a_control_character_is_one_sequence_whoever_escaped_it(came, shown):
+    error = HandlerFailed(identity=record().event.identity, error=escape_text(came, limit=200))
+    as_bytes = came.encode("utf-8", "surrogateescape") if "\ud800" not in came else came
+    for event, key in (
+        (said("e", said=came), "said"),
+        (said("e", said=as_bytes), "said"),
+        (error, "error"),
+        (ListenerChanged(listener=came, address="x", up=True), "listener"),
+    ):
+        assert f" {key}={shown} " in f"{text_of(record(event=event))} "
+    assert text_of(record(event=said(came))).startswith(f"{shown} session.id=")
+    assert text_of(record(event=said("e", **{came: 1}))).startswith(f"e {shown}=1 session.id=")
+
+
+@HOSTILE
+def test_a_message_has_what_the_field_beside_it_has(came, shown):
+    error = HandlerFailed(identity=record().event.identity, error=escape_text(came))
+    each = record(event=error)
+    assert message_of(each) == f"handler.failed 192.0.2.1:5000 main: {each.fields['error']}"
+    assert json.loads(each.line)["error"] == each.fields["error"] == escape_text(came)
+    plain = record(event=ListenerChanged(listener=came, address="x", up=True))
+    assert message_of(plain) == f"listener.changed {one_line(plain.fields['listener'])}"
+
+
+@pytest.mark.parametrize(
+    "came",
+    ["\x1b[31m", "a\nb", "\x85", "\u2028\u202e", "a b\x1b", 'say "\n"', "x='", "", "caf\u00e9"],
+)
+def test_tcpdctl_tail_shows_what_came_the_same_way(came):
+    each = record(event=said("e", said=came))
+    shown = event_line(json.loads(each.line), Paint(False))
+    assert shown == f"{each.time} {text_of(each)}"
 
 
 def test_nothing_comes_out_raw():
