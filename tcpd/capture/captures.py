@@ -78,10 +78,10 @@ class Captures:
         self._reactor = reactor
         self._sessions_of = sessions_of
         self._live = LiveCaptureConfig()
-        # Of all sessions of a listener: as configured, and as an operator has asked for.
+        # Of all sessions of a listener, as configured; and what an operator has asked for: of a
+        # listener by its name, of a session by its number.
         self._configured: dict[str, Capture] = {}
-        self._by_listener: dict[str, Capture] = {}
-        self._by_session: dict[int, Capture] = {}
+        self._started: dict[str | int, Capture] = {}
         # Configured once, and still with sessions; and all that have yet to write something.
         self._retired: list[Capture] = []
         self._ending: list[Capture] = []
@@ -138,8 +138,7 @@ class Captures:
         known = _known_format(format)
         stem = _stem_of(file, known) if file else ""
         listener = what if isinstance(what, str) else what.listener
-        running = self._by_listener if isinstance(what, str) else self._by_session
-        if (what if isinstance(what, str) else what.number) in running:
+        if _key(what) in self._started:
             raise CaptureError(f"{_shown(what)} is being captured already")
         config = self._live_config(listener, known)
         if not stem:
@@ -155,15 +154,13 @@ class Captures:
             capture.stop()
             raise CaptureError(_why(error, capture.status().path)) from None
         capture.on_end = self._over
+        self._started[_key(what)] = capture
         if isinstance(what, str):
-            self._by_listener[what] = capture
             for each in self._sessions_of(what):
                 self._watch(capture, each, amid=True)
-        else:
-            self._by_session[what.number] = capture
-            if not self._watch(capture, what, amid=True):
-                self._over(capture)
-                raise CaptureError(f"{_shown(what)} can't be captured: its transport isn't tcpd's")
+        elif not self._watch(capture, what, amid=True):
+            self._over(capture)
+            raise CaptureError(f"{_shown(what)} can't be captured: its transport isn't tcpd's")
         self._settle()
         return capture
 
@@ -177,10 +174,7 @@ class Captures:
         Raises:
             CaptureError: there is nothing to stop.
         """
-        if isinstance(what, str):
-            capture = self._by_listener.get(what)
-        else:
-            capture = self._by_session.get(what.number)
+        capture = self._started.get(_key(what))
         if capture is None:
             raise CaptureError(self._why_none_stops(what))
         self._over(capture)
@@ -225,7 +219,7 @@ class Captures:
         there are two, it is the one that was started.
         """
         if isinstance(what, str):
-            capture = self._by_listener.get(what) or self._configured.get(what)
+            capture = self._started.get(what) or self._configured.get(what)
             return capture.status() if capture is not None else None
         captures = self._running_of(what)
         return captures[-1].status() if captures else None
@@ -252,8 +246,7 @@ class Captures:
         for capture in everyone:
             capture.wait(tell)
         self._configured.clear()
-        self._by_listener.clear()
-        self._by_session.clear()
+        self._started.clear()
         self._watches.clear()
         self._retired, self._ending = [], []
         self._settle()
@@ -262,15 +255,14 @@ class Captures:
 
     def _began(self, session: Session) -> None:
         name = session.origin.name
-        for table in (self._configured, self._by_listener):
-            capture = table.get(name)
+        for capture in (self._configured.get(name), self._started.get(name)):
             if capture is not None:
                 self._watch(capture, session)
 
     def _ended(self, session: Session) -> None:
         for watch in self._watches.pop(session.number, ()):
             watch.ended()
-        alone = self._by_session.get(session.number)
+        alone = self._started.get(session.number)
         if alone is not None:
             self._over(alone)
         if self._retired:
@@ -286,10 +278,8 @@ class Captures:
 
     def _over(self, capture: Capture) -> None:
         """End one that was started, or let it be that has ended."""
-        for name in [name for name, each in self._by_listener.items() if each is capture]:
-            del self._by_listener[name]
-        for number in [number for number, each in self._by_session.items() if each is capture]:
-            del self._by_session[number]
+        for key in [key for key, each in self._started.items() if each is capture]:
+            del self._started[key]
         self._forget(capture)
         capture.stop()
         self._ending.append(capture)
@@ -313,7 +303,7 @@ class Captures:
             self._ending.remove(capture)
             past = self._past.get(capture.listener, CaptureTotals()).plus(capture.status())
             self._past[capture.listener] = replace(past, failing=False)
-        wanted = bool(self._configured or self._by_listener or self._watches)
+        wanted = bool(self._configured or self._started or self._watches)
         if wanted == self._is_hooked:
             return
         self._is_hooked = wanted
@@ -328,8 +318,7 @@ class Captures:
     def _all(self) -> list[Capture]:
         return [
             *self._configured.values(),
-            *self._by_listener.values(),
-            *self._by_session.values(),
+            *self._started.values(),
             *self._retired,
             *self._ending,
         ]
@@ -370,6 +359,10 @@ def _writes_as(capture: Capture, name: str, config: CaptureConfig) -> bool:
     return (capture.listener, mine.path, mine.format, mine.files) == (
         name, config.path, config.format, config.files,
     ) and capture.running  # fmt: skip
+
+
+def _key(what: Session | str) -> str | int:
+    return what if isinstance(what, str) else what.number
 
 
 def _shown(what: Session | str) -> str:
