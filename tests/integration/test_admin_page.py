@@ -424,6 +424,79 @@ def test_nothing_is_cut_off(browser: Browser, tmp_path: Path) -> None:
         browser.driver.get("about:blank")
 
 
+@contextmanager
+def hanging(daemon: Daemon) -> Iterator[None]:
+    """A daemon that does nothing, and whose connections stay open."""
+    os.kill(daemon.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(daemon.pid, signal.SIGCONT)
+
+
+def later(page: Browser, seconds: int) -> None:
+    """Have the page's clock go before."""
+    page.run(
+        "const now = performance.now.bind(performance);"
+        f"performance.now = () => now() + {seconds * 1000};"
+    )
+
+
+def test_a_daemon_that_hangs_is_not_called_running(page: Browser, daemon: Daemon) -> None:
+    def seconds() -> int:
+        found = re.fullmatch(r"no answer for (\d+) s", page.text("#link"))
+        return int(found[1]) if found else 0
+
+    with hanging(daemon):
+        first = page.wait(seconds)
+        assert first >= 5
+        assert page.text("#state") == "no answer"
+        assert page.one("#link").is_displayed()
+        assert "stale" in page.run("return document.body.className")
+        page.wait(lambda: seconds() > first)
+    page.wait(lambda: page.text("#state") == "running")
+    assert not page.one("#link").is_displayed()
+    assert "stale" not in page.run("return document.body.className")
+
+
+def test_a_connection_on_which_nothing_comes_is_given_up(page: Browser, daemon: Daemon) -> None:
+    page.run(
+        "const fetched = window.fetch; window.asked = 0;"
+        "window.fetch = (...all) => { window.asked += 1; return fetched(...all); };"
+    )
+    with hanging(daemon):
+        later(page, 30)
+        page.wait(lambda: re.fullmatch(r"no answer for \d+ s; trying again", page.text("#link")))
+        page.wait(lambda: page.run("return window.asked") == 1)
+        later(page, 30)  # nor is a request waited for that nobody answers
+        page.wait(lambda: page.run("return window.asked") == 2)
+        assert page.text("#state") == "no answer"
+    page.wait(lambda: page.text("#state") == "running")
+    assert not page.one("#link").is_displayed()
+    before = page.text("#facts")
+    page.wait(lambda: page.text("#facts") != before)
+    page.forgive("ERR_")
+
+
+def test_a_tap_on_which_nothing_comes_is_given_up(page: Browser, daemon: Daemon) -> None:
+    with daemon.connect("echo") as client:
+        open_session(page)
+        page.click("#do-tap")
+        show_token(page)
+        page.wait(lambda: _is_tapped(page, client))
+        with hanging(daemon):
+            later(page, 30)  # a keep-alive may be missing, or two
+            page.wait(lambda: "trying again" in page.text("#link"))
+            assert page.text("#do-tap") == "Stop watching"
+            later(page, 20)
+            page.wait(lambda: "has said nothing for 45 s" in page.text("#tap-state"))
+            assert page.text("#do-tap") == "Watch bytes"
+        page.wait(lambda: page.text("#state") == "running")
+    page.forgive("401")
+    page.forgive("404")
+    page.forgive("ERR_")
+
+
 def test_by_night_it_is_dark(page: Browser) -> None:
     def light() -> int:
         colour = page.run("return getComputedStyle(document.body).backgroundColor")

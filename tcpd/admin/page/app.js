@@ -7,6 +7,9 @@ import { isNew, note } from "./events.js";
 import { follow, post, showToken } from "./talk.js";
 
 const KEPT = 60;
+// Milliseconds: a snapshot is due every second, and is never far behind.
+const STALE = 5000;
+const LOST = 25000;
 const COLUMNS = [
   { key: "client", title: "Client", of: (s) => visible(peer(s.client)), class: "who" },
   { key: "listener", title: "Listener", of: (s) => s.listener, class: "place" },
@@ -35,7 +38,7 @@ function connect() {
   stop();
   const asked = new URLSearchParams(query);
   for (const [key, value] of Object.entries(query)) if (!value) asked.delete(key);
-  stop = follow(`api/stream?${asked}`, { heed, changed });
+  stop = follow(`api/stream?${asked}`, { heed, changed, stale: STALE, lost: LOST });
 }
 
 function heed(event, data) {
@@ -53,7 +56,11 @@ function changed(state, why) {
   link.hidden = state === "live";
   $("show-token").hidden = state !== "refused" || why.status !== 503;
   document.body.classList.toggle("stale", state !== "live");
-  if (state === "lost") {
+  if (state === "silent") {
+    say(link, `no answer for ${why.seconds} s${why.again ? "; trying again" : ""}`);
+    style($("state"), "pill bad");
+    say($("state"), "no answer");
+  } else if (state === "lost") {
     say(link, "connection lost; trying again");
     style($("state"), "pill bad");
     say($("state"), "unreachable");

@@ -6,6 +6,10 @@ const KEY = "tcpd-token";
 const RETRY = 1000;
 // After an answer that says no: who is full won't have room at once.
 const REFUSED = 5000;
+// Milliseconds without a byte after which a connection is given up, unless a stream has its own: a
+// daemon that has nothing to say says so every 15 s.
+const LOST = 45000;
+const TICK = 1000;
 
 export class ApiError extends Error {
   constructor(status, body) {
@@ -41,10 +45,10 @@ async function fetched(path, options) {
 }
 
 // Fetches, and asks for the token for as long as it is missing or wrong.
-async function withToken(path, options) {
+async function withToken(path, options, fetching = fetched) {
   for (;;) {
     try {
-      return await fetched(path, options);
+      return await fetching(path, options);
     } catch (error) {
       if (error.status !== 401 && error.status !== 429) throw error; // 429: one of many that are wrong
       const had = sessionStorage.getItem(KEY);
@@ -57,7 +61,8 @@ async function withToken(path, options) {
 }
 
 export async function get(path) {
-  return (await withToken(path, { method: "GET" })).json();
+  const fetching = (...all) => fetched(all[0], { ...all[1], signal: AbortSignal.timeout(LOST) });
+  return (await withToken(path, { method: "GET" }, fetching)).json();
 }
 
 export async function post(path, body = {}) {
@@ -78,22 +83,90 @@ export async function showToken(why) {
 
 // Follows a stream until it is aborted. `heed(event, data)` is called with each event, `changed` with
 // "live", "lost" or "refused" (it will be tried again) or "over", and why. With `once` it isn't tried
-// again.
-export function follow(path, { heed, changed, once = false }) {
-  const control = new AbortController();
-  run(path, heed, changed, once, control.signal);
-  return () => control.abort();
+// again. Where an event is due every so often, `stale` is how many milliseconds may pass without one:
+// then `changed` is called with "silent" each second, with the seconds, and whether it is tried again,
+// until the next event, which makes it "live". After `lost` milliseconds without a byte the connection
+// is given up; it is dead, or the daemon hangs, and no socket says so.
+export function follow(path, { heed, changed, once = false, stale = Infinity, lost = LOST }) {
+  const watch = new Watch(changed, stale, lost);
+  run(path, heed, changed, once, watch);
+  return () => watch.leave();
 }
 
-async function run(path, heed, changed, once, signal) {
-  while (!signal.aborted) {
+// Whether the daemon is heard, over all tries to follow a stream.
+class Watch {
+  constructor(changed, stale, lost) {
+    this.changed = changed;
+    this.stale = stale;
+    this.lost = lost;
+    this.left = false; // nobody follows any more
+    this.silent = false; // and that was told
+    this.gaveUp = false; // this try; `again` is whether one before it was
+    this.again = false;
+    this.event = performance.now();
+  }
+
+  // Begins a try; gives the signal that ends it.
+  begin() {
+    this.control = new AbortController();
+    this.again ||= this.gaveUp;
+    this.gaveUp = false;
+    this.byte = performance.now();
+    return this.control.signal;
+  }
+
+  leave() {
+    this.left = true;
+    this.control.abort();
+  }
+
+  // Waits for what the daemon owes, with an eye on the time.
+  async over(promise) {
+    this.ticked = performance.now();
+    const timer = setInterval(() => this.tick(), TICK);
+    try {
+      return await promise;
+    } finally {
+      clearInterval(timer);
+    }
+  }
+
+  tick() {
+    const now = performance.now();
+    const slept = now - this.ticked > 3 * TICK;
+    this.ticked = now;
+    if (slept || this.left) return; // a page that slept has yet to read what has come meanwhile
+    if (now - this.byte > this.lost) {
+      this.gaveUp = true;
+      this.control.abort();
+    }
+    if (now - this.event > this.stale) {
+      this.silent = true;
+      this.changed("silent", { seconds: Math.floor((now - this.event) / 1000), again: this.again || this.gaveUp });
+    }
+  }
+
+  heardBytes() {
+    this.byte = performance.now();
+  }
+
+  heardEvent() {
+    this.event = performance.now();
+    if (this.silent) this.changed("live");
+    this.silent = this.again = false;
+  }
+}
+
+async function run(path, heed, changed, once, watch) {
+  while (!watch.left) {
     let [why, refused] = ["", null];
     try {
-      const answer = await withToken(path, { signal });
-      changed("live");
-      await read(answer.body, heed);
+      const signal = watch.begin();
+      const answer = await withToken(path, { signal }, (...all) => watch.over(fetched(...all)));
+      if (!watch.silent) changed("live");
+      await watch.over(read(answer.body, heed, watch));
     } catch (error) {
-      if (signal.aborted) return;
+      if (watch.left) return;
       if (error instanceof ApiError && error.status < 500) {
         changed("over", error);
         return;
@@ -101,23 +174,25 @@ async function run(path, heed, changed, once, signal) {
       why = error.message;
       if (error instanceof ApiError) refused = error;
     }
-    if (signal.aborted) return;
+    if (watch.left) return;
     if (once) {
-      changed("over", refused);
+      const silence = `The daemon has said nothing for ${watch.lost / 1000} s; it hangs, or the way to it is cut`;
+      changed("over", watch.gaveUp ? new Error(silence) : refused);
       return;
     }
     if (refused) changed("refused", refused);
-    else changed("lost", why);
+    else if (!watch.silent || !watch.gaveUp) changed("lost", why); // who is silent is told so already
     await new Promise((resolve) => setTimeout(resolve, refused ? REFUSED : RETRY));
   }
 }
 
-async function read(body, heed) {
+async function read(body, heed, watch) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return;
+    watch.heardBytes();
     rest += value;
     for (;;) {
       const end = rest.indexOf("\n\n");
@@ -130,7 +205,9 @@ async function read(body, heed) {
         if (line.startsWith("event: ")) event = line.slice(7);
         else if (line.startsWith("data: ")) data.push(line.slice(6));
       }
-      if (data.length) heed(event, JSON.parse(data.join("\n")));
+      if (!data.length) continue;
+      watch.heardEvent();
+      heed(event, JSON.parse(data.join("\n")));
     }
   }
 }
