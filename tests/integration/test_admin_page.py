@@ -518,6 +518,31 @@ def test_on_a_phone_nothing_sticks_out(page: Browser, daemon: Daemon) -> None:
         assert page.run("return document.querySelector('#detail').scrollWidth") <= 390
 
 
+@pytest.mark.parametrize("size", [(390, 844), (390, 664), (1366, 650)])
+def test_who_watches_bytes_sees_them(page: Browser, daemon: Daemon, size: tuple[int, int]) -> None:
+    page.look(*size)
+    with daemon.connect("echo") as client:
+        client.sendall(b"x")
+        page.wait(lambda: page.all(ROWS))
+        page.run("document.querySelector('#sessions tbody tr').click()")
+        page.wait(lambda: "Round trip" in page.text("#detail-body"))
+        page.click("#do-tap")
+        show_token(page)
+        page.wait(lambda: _is_tapped(page, client))
+        script = (
+            "const at = (what) => document.querySelector(what).getBoundingClientRect();"
+            "const [box, panel] = [at('#bytes'), at('#detail')];"
+            "const end = Math.min(panel.bottom, innerHeight);"
+            "return [box.top - panel.top, end - box.bottom, box.height];"
+        )
+        above, below, height = page.run(script)
+        assert above >= 0
+        assert below >= 0
+        assert height > 100
+        assert page.one("#do-tap").is_displayed()
+    page.forgive("401")
+
+
 def test_it_comes_back_after_a_restart_and_says_so(browser: Browser, tmp_path: Path) -> None:
     port = free_port()
     with running(tmp_path, port) as daemon:
