@@ -344,6 +344,23 @@ def test_a_panel_tells_of_a_connectors_session_that_it_has_never_seen(
             browser.driver.get("about:blank")
 
 
+def test_rate_and_sum_are_of_the_same_connections(browser: Browser, tmp_path: Path) -> None:
+    def tiles() -> list[str]:
+        return browser.texts("#tiles .tile span")[1:3]
+
+    with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as stack:
+        target = f"tcp:127.0.0.1:{server.getsockname()[1]}"
+        more = f'[connectors.link]\nconnect = "{target}"\n'
+        daemon = stack.enter_context(running(tmp_path, more=more))
+        browser.open(f"http://127.0.0.1:{daemon.port('admin')}/")
+        link = stack.enter_context(server.accept()[0])
+        client = stack.enter_context(daemon.connect("echo"))
+        client.sendall(b"x" * 2048)
+        link.sendall(b"x" * 3072)
+        browser.wait(lambda: tiles() == ["5.0 KiB since the start, with connectors"] * 2)
+        browser.driver.get("about:blank")
+
+
 def test_a_session_shows_its_round_trip_by_which_nobody_is_sorted(
     page: Browser, daemon: Daemon
 ) -> None:

@@ -180,13 +180,16 @@ const tiles = {
 };
 
 function drawTiles(status, received, sent) {
-  const bytes = (key) => status.listeners.reduce((all, each) => all + each.bytes[key], 0);
+  // As the rates, and the sessions: of all connections, those that connectors have made too.
+  const places = [...status.listeners, ...status.connectors];
+  const bytes = (key) => size(places.reduce((all, each) => all + each.bytes[key], 0));
+  const whose = `since the start${status.connectors.length ? ", with connectors" : ""}`;
   say(tiles.sessions.value, count(status.sessions.open));
   say(tiles.sessions.detail, `${count(status.sessions.total)} since the start`);
   say(tiles.received.value, rate(received));
-  say(tiles.received.detail, `${size(bytes("in"))} from clients`);
+  say(tiles.received.detail, `${bytes("in")} ${whose}`);
   say(tiles.sent.value, rate(sent));
-  say(tiles.sent.detail, `${size(bytes("out"))} to clients`);
+  say(tiles.sent.detail, `${bytes("out")} ${whose}`);
   say(tiles.lag.value, duration(status.loop.lag));
   say(tiles.lag.detail, `${duration(status.loop.lag_max)} at most in a minute`);
   tiles.sessions.spark.draw(past.open);
