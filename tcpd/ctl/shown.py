@@ -5,7 +5,6 @@ Everything is looked up leniently: a daemon of another version may tell more, or
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +25,7 @@ from tcpd.ctl.text import (
     table,
     width_of,
 )
+from tcpd.escape import in_line
 
 View = Mapping[str, Any]
 
@@ -309,21 +309,9 @@ _LEFT_OUT = frozenset(("time", "event.name", "event.sequence", "host.name", "ser
 
 def event_line(record: View, paint: Paint) -> str:
     """Return an event as a line: when, what, and its fields, as `tcpd.sinks` writes them."""
-    name = clean(record.get("event.name"))
+    name = in_line(record.get("event.name", NOTHING))
     kind = {"handler.failed": "red", "session.refused": "yellow", "sink.lost": "yellow"}
     fields = [
-        f"{clean(key, 100)}={_field(value)}"
-        for key, value in record.items()
-        if key not in _LEFT_OUT
+        f"{in_line(key)}={in_line(value)}" for key, value in record.items() if key not in _LEFT_OUT
     ]
     return " ".join([clean(record.get("time")), paint(kind.get(name, "bold"), name), *fields])
-
-
-def _field(value: object) -> str:
-    if isinstance(value, bool | int | float):
-        return json.dumps(value)
-    text = clean(value, 1000)
-    if isinstance(value, str) and (not value or any(each in text for each in " \"'=")):
-        inside = text.replace('"', '\\"') if value else ""
-        return f'"{inside}"'
-    return text

@@ -108,12 +108,24 @@ def test_a_message_has_what_the_field_beside_it_has(came, shown):
 
 @pytest.mark.parametrize(
     "came",
-    ["\x1b[31m", "a\nb", "\x85", "\u2028\u202e", "a b\x1b", 'say "\n"', "x='", "", "caf\u00e9"],
+    [
+        *("", " ", "a b", "x=", "it's", 'say "\n"', "caf\u00e9", "x" * 5000),
+        *("\x1b[31m", "a\nb", "a\0b", "\x7f\x85", "\u2028\u202e", "\ud800\udcff", b"\x1b\0\\"),
+        *("\\", "\\\\", "a\\b", "a\\ b", '\\"', 'a b\\"', "\\x1b", "\\0", "a b\\"),
+        *(None, True, -1, 0.1, [], ["\x1b", "a b"], {"k ": ['"\\']}),
+    ],
 )
 def test_tcpdctl_tail_shows_what_came_the_same_way(came):
-    each = record(event=said("e", said=came))
-    shown = event_line(json.loads(each.line), Paint(False))
-    assert shown == f"{each.time} {text_of(each)}"
+    key = came if isinstance(came, str) else "key"
+    events = [said("e", said=came, **{f"x{key}": 1}), said(f"e{key}")]
+    if isinstance(came, str):
+        error = escape_text(came, limit=200)
+        events.append(HandlerFailed(identity=record().event.identity, error=error))
+    for event in events:
+        each = record(event=event)
+        shown = event_line(json.loads(each.line), Paint(False))
+        assert shown == f"{each.time} {text_of(each)}"
+        assert shown.isprintable()
 
 
 def test_nothing_comes_out_raw():
