@@ -17,6 +17,8 @@ _FILES = {
     "/detail.js": ("detail.js", _SCRIPT),
     "/draw.js": ("draw.js", _SCRIPT),
     "/events.js": ("events.js", _SCRIPT),
+    "/places.js": ("places.js", _SCRIPT),
+    "/sessions.js": ("sessions.js", _SCRIPT),
     "/talk.js": ("talk.js", _SCRIPT),
     "/style.css": ("style.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),

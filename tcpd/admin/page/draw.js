@@ -70,9 +70,16 @@ export const clock = (seconds) => {
   return at.toTimeString().slice(0, 8);
 };
 
+// Adds to what is drawn as a line; what is too old to be drawn goes.
+const POINTS = 60;
+export function push(list, value) {
+  list.push(value);
+  if (list.length > POINTS) list.shift();
+}
+
 // A line, or several over each other, of values that end now.
 export class Spark {
-  constructor(kinds, { width = 132, height = 28, points = 60 } = {}) {
+  constructor(kinds, { width = 132, height = 28, points = POINTS } = {}) {
     this.width = width;
     this.height = height;
     this.points = points;
