@@ -12,7 +12,7 @@ from typing import Any
 
 from tcpd.ctl.api import Api
 from tcpd.ctl.ending import FAILED, OK, UNKNOWN, CtlError
-from tcpd.ctl.shown import View, detail_lines, session_lines, status_lines, views_of
+from tcpd.ctl.shown import View, capture_lines, detail_lines, session_lines, status_lines, views_of
 from tcpd.ctl.text import Paint, as_json, clean, clean_words, get, number, size, table
 from tcpd.errors import did_you_mean
 
@@ -164,6 +164,16 @@ def capture(api: Api, given: Namespace) -> int:
     return _done(given, answer, ", ".join([f"capture of {clean(what)}: {word}", *told]))
 
 
+def captures(api: Api, given: Namespace) -> int:
+    """List the captures: those that run, and those that are still being written."""
+    answer = api.get("api", "captures")
+    if given.json:
+        say_json(answer)
+    else:
+        say(capture_lines(views_of(answer), Paint.of(sys.stdout)))
+    return OK
+
+
 def reload(api: Api, given: Namespace) -> int:
     """Have the configuration read again."""
     answer = api.post("api", "reload")
@@ -232,6 +242,7 @@ ASKING: dict[str, Callable[[Api, Namespace], int]] = {
     "suspend": suspend,
     "resume": resume,
     "capture": capture,
+    "captures": captures,
     "reload": reload,
     "loglevel": loglevel,
     "handlers": handlers,

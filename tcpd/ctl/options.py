@@ -266,6 +266,7 @@ COMMANDS = {
     "suspend": ("have a listener accept nobody for now", (_listener,)),
     "resume": ("have a suspended listener accept again", (_listener,)),
     "capture": ("start or stop to write sessions' bytes to a file", (_capture,)),
+    "captures": ("list the captures, also of what a reload has removed", ()),
     "tail": ("print events as they happen", (_tail,)),
     "reload": ("have the configuration read again, and print what has changed", ()),
     "loglevel": ("tell the log's level, or change it until the next reload", (_level,)),

@@ -271,6 +271,30 @@ def _flow(session: View, way: str) -> str:
     return moved if now == NOTHING else f"{moved}, {now} now"
 
 
+def capture_lines(captures: Sequence[View], paint: Paint) -> Iterator[str]:
+    """Give the lines of `tcpdctl captures`; none if there are none."""
+    if not captures:
+        return
+    heads = ["OF", "KIND", "STATE", "SINCE", "SESSIONS", "WRITTEN", "LOST", "FILE"]
+    rows = [
+        [
+            clean(each.get("session") or each.get("listener"), 64),
+            clean(each.get("kind"), 20),
+            clean(each.get("state"), 20),
+            moment(each.get("since")),
+            count(each.get("sessions")),
+            size(each.get("written")),
+            size(each.get("lost_bytes")),
+            clean(each.get("path"), 1000),
+        ]
+        for each in captures
+    ]
+    yield from table(heads, rows, "SESSIONS WRITTEN LOST", paint)
+    for each in captures:
+        if problem := each.get("problem"):
+            yield f"{clean(each.get('path'), 1000)}: {paint('red', clean(problem, 500))}"
+
+
 def _capture(capture: Any) -> str:
     if not isinstance(capture, Mapping):
         return NOTHING

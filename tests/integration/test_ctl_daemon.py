@@ -93,7 +93,8 @@ def test_looking(daemon: Daemon, ctl: Callable[..., tuple[int, str, str]]) -> No
         assert ctl("show", "nobody")[0] == 4
         assert ctl("handlers")[0] == 0
         assert "echo" in ctl("handlers")[1]
-        for command in ("status", "sessions", f"show {session_id}", "handlers", "top", "loglevel"):
+        looks = ("status", "sessions", "captures", "handlers", "top", "loglevel")
+        for command in (*looks, f"show {session_id}"):
             status, out, _ = ctl(*command.split(), "--json")
             assert status == 0
             json.loads(out)

@@ -132,12 +132,13 @@ def test_columns_stand_below_each_other(run):
     "command",
     ["status", "sessions", "show 90928d41-7", "close 90928d41-7", "drain gateway",
      "suspend gateway", "resume gateway", "capture start --listener gateway", "reload",
-     "loglevel", "loglevel debug", "handlers", "top"],
+     "captures", "loglevel", "loglevel debug", "handlers", "top"],
 )  # fmt: skip
 def test_every_command_has_json_that_is_harmless(run, site, command):
     evil = {"x": EVIL}
-    for key in ("sessions/90928d41-7", "loglevel", "handlers"):
-        site.answers[f"GET /api/{key}"] = (200, [evil] if key == "handlers" else evil)
+    lists = ("captures", "handlers")
+    for key in ("sessions/90928d41-7", "loglevel", *lists):
+        site.answers[f"GET /api/{key}"] = (200, [evil] if key in lists else evil)
     for key in ("sessions/90928d41-7/close", "listeners/gateway/drain", "capture", "reload",
                 "listeners/gateway/suspend", "listeners/gateway/resume", "loglevel"):  # fmt: skip
         site.answers[f"POST /api/{key}"] = (200, evil)
@@ -147,7 +148,7 @@ def test_every_command_has_json_that_is_harmless(run, site, command):
     assert out.isascii()
     # docs/tcpdctl.md tells so.
     assert len(out.splitlines()) > 1
-    assert isinstance(json.loads(out), list if command == "handlers" else dict)
+    assert isinstance(json.loads(out), list if command in lists else dict)
 
 
 def test_what_peers_say_is_escaped(run, site):
@@ -163,7 +164,9 @@ def test_what_peers_say_is_escaped(run, site):
     site.answers["POST /api/sessions/x/close"] = (409, {"error": EVIL, "hint": EVIL})
     site.answers["POST /api/reload"] = (409, {"error": EVIL, "errors": [EVIL]})
     site.answers["GET /api/handlers"] = (200, [{"name": EVIL, "summary": EVIL, "source": EVIL}])
-    for command in ("sessions", "show x", "close x", "reload", "handlers"):
+    capture = dict.fromkeys((*CAPTURE, "listener", "session"), EVIL)
+    site.answers["GET /api/captures"] = (200, [capture])
+    for command in ("sessions", "show x", "close x", "reload", "captures", "handlers"):
         _, out, err = run(*command.split())
         assert is_harmless(out + err), command
         assert r"\x1b[2J" in out + err
@@ -257,6 +260,21 @@ def test_a_capture_is_told_in_words(run, site):
     listener = STATUS["listeners"][0] | {"capture": CAPTURE}
     site.answers["GET /api/status"] = (200, STATUS | {"listeners": [listener]})
     assert f"\ngateway captured: {words}\n" in run("status")[1]
+
+
+def test_captures(run, site):
+    site.answers["GET /api/captures"] = (200, [])
+    assert run("captures") == (0, "", "")
+    of_listener = CAPTURE | {"listener": "gone", "session": "", "sessions": 3}
+    of_session = CAPTURE | {"listener": "gateway", "session": "90928d41-7", "problem": ""}
+    site.answers["GET /api/captures"] = (200, [of_listener, of_session])
+    out = run("captures")[1]
+    assert re.sub(" +", " ", out).splitlines() == [
+        "OF KIND STATE SINCE SESSIONS WRITTEN LOST FILE",
+        "gone live running 2026-11-23T02:13:20Z 3 2.0 KiB 5 B /var/lib/x.pcapng",
+        "90928d41-7 live running 2026-11-23T02:13:20Z - 2.0 KiB 5 B /var/lib/x.pcapng",
+        "/var/lib/x.pcapng: disk full",
+    ]
 
 
 def test_what_only_another_version_tells_is_shown(run, site):
@@ -574,8 +592,8 @@ def test_usage_of_a_command(capsys):
 
 
 EVERY = ["status", "sessions", "top", "show x", "close x", "drain x", "suspend x", "resume x",
-         "capture start --session x", "tail", "reload", "loglevel", "loglevel info",
-         "handlers"]  # fmt: skip
+         "capture start --session x", "captures", "tail", "reload", "loglevel",
+         "loglevel info", "handlers"]  # fmt: skip
 
 
 def test_every_command_is_among_them():
@@ -613,7 +631,7 @@ def test_an_error_in_json_is_told_once(run, site, words, tmp_path, capsys):
 
 
 def _paths():
-    paths = ["status", "sessions", "sessions/x", "events", "loglevel", "handlers"]
+    paths = ["status", "sessions", "sessions/x", "captures", "events", "loglevel", "handlers"]
     acts = ["sessions/x/close", "capture", "reload", "loglevel"]
     acts += [f"listeners/x/{each}" for each in ("drain", "suspend", "resume")]
     return [f"GET /api/{each}" for each in paths] + [f"POST /api/{each}" for each in acts]
