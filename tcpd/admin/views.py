@@ -34,8 +34,8 @@ MOST_SESSIONS = 1000
 """How many sessions are listed at once."""
 # Seconds by which the wall clock is off if somebody has set it; less is the time between two looks.
 _SET = 1.0
-# Of those that are listed: to describe one takes some twenty microseconds.
-_LOT = 10
+# Of those that are listed: to describe one takes some thirty microseconds.
+_LOT = 4
 
 
 class SortError(TcpdError):

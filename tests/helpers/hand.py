@@ -10,7 +10,7 @@ A_TURN = 0.001
 
 def take_turns_at_everything(monkeypatch):
     """Have long work give the loop to others after each lot, for `A_TURN` seconds."""
-    monkeypatch.setattr(turns, "TURN", -1)
+    monkeypatch.setattr(turns, "LONGEST", -1)
     monkeypatch.setattr(turns, "soon", lambda reactor, call: reactor.callLater(A_TURN, call))
 
 

@@ -1,5 +1,6 @@
 """The admin side's work, in turns."""
 
+import pytest
 from helpers.net_loop import HandReactor
 from twisted.internet.defer import Deferred
 
@@ -24,7 +25,7 @@ class Loop:
 
 
 def test_however_many_want_something_they_have_one_turn_together(monkeypatch):
-    monkeypatch.setattr(turns, "TURN", 0.0)
+    monkeypatch.setattr(turns, "LONGEST", 0.0)
     loop, done = Loop(), []
 
     async def work(name):
@@ -45,7 +46,7 @@ def test_however_many_want_something_they_have_one_turn_together(monkeypatch):
 
 
 def test_who_is_in_a_hurry_waits_for_few_and_holds_up_nobody(monkeypatch):
-    monkeypatch.setattr(turns, "TURN", 0.0)
+    monkeypatch.setattr(turns, "LONGEST", 0.0)
     loop, done = Loop(), []
 
     def again():
@@ -58,6 +59,25 @@ def test_who_is_in_a_hurry_waits_for_few_and_holds_up_nobody(monkeypatch):
     for _ in range(5):
         loop.turn()
     assert done == ["first", 0, "first", 1, "first", 2, "first", 3, "first", 4]
+
+
+def test_a_turn_is_a_tenth_of_what_the_others_take_within_bounds(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(turns.time, "perf_counter", lambda: now[0])
+    loop = Loop()
+    share = turns.Share()
+    seen = []
+
+    def again():
+        seen.append(share.turn)
+        share.soon(loop, again)
+        now[0] += 1  # more than any turn may take
+
+    share.soon(loop, again)
+    for others_take in (0.0, 0.0005, 0.01, 0.02, 5.0):
+        now[0] += others_take
+        loop.turn()
+    assert seen == [turns.TURN, turns.TURN, pytest.approx(0.001), pytest.approx(0.002), 0.003]
 
 
 def test_a_call_that_fails_keeps_no_other_from_its_turn():

@@ -492,7 +492,7 @@ def test_the_state_of_the_daemon(tmp_path, monkeypatch) -> None:
 
 def test_others_have_their_turn_when_time_is_up(house, monkeypatch) -> None:
     house.start(ONE)
-    monkeypatch.setattr(turns, "TURN", -1)
+    monkeypatch.setattr(turns, "LONGEST", -1)
     seen = []
     house.reactor.callLater(0, seen.append, "other")
 
