@@ -29,6 +29,7 @@ from bench.process import Cores, allow_many_files, bind, our_cores
 from bench.tools import SOURCES
 from tcpd.admin.rates import EVERY, LINGERS
 
+PAGE = "/api/stream?sort=-rate&limit=100"
 TOP = ("/api/sessions?sort=-rate&limit=40", "/api/status")
 WAYS: dict[str, tuple[bool, tuple[tuple[str, ...], ...]]] = {
     "nobody": (False, ()),
@@ -94,7 +95,7 @@ class Lookers:
     def _read_stream(self) -> None:
         _take_no_time_from_the_load()
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
-        connection.request("GET", "/api/stream")
+        connection.request("GET", PAGE)
         answer = connection.getresponse()
         while not self._over.is_set():
             self.snapshots += answer.readline().startswith(b"event: snapshot")
