@@ -4,8 +4,8 @@
  *
  * Each connection has its messages at times of its own, evenly spread. What a message took is
  * counted from when it was due, so one that waits for the answer before it has waited, too. The
- * first second isn't counted. The result is a line of JSON: messages, seconds, and latencies in
- * microseconds.
+ * first second isn't counted. The result is a line of JSON: messages, seconds, latencies in
+ * microseconds, and the 99th percentile of each second by itself.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -26,8 +26,6 @@
 #define SECOND 1000000000ull
 /* Nanoseconds between two looks at what is due. */
 #define TICK 250000
-/* Microseconds that are told apart: up to two seconds. */
-#define MOST 2000000
 
 struct slot {
     int fd;
@@ -35,9 +33,11 @@ struct slot {
     uint64_t due;
 };
 
-static uint32_t histogram[MOST + 1];
+/* What each message took, in microseconds: of each second, those that were due in it. */
+static uint32_t *taken;
+static size_t *counts, room;
 static char payload[SIZE], answer[SIZE];
-static uint64_t interval, from, until, counted;
+static uint64_t interval, from, until;
 
 static void fail(const char *what)
 {
@@ -52,13 +52,32 @@ static uint64_t now(void)
     return t.tv_sec * SECOND + t.tv_nsec;
 }
 
-static double percentile(double part)
+static int compare(const void *one, const void *other)
 {
-    uint64_t sought = (uint64_t)(part * counted), seen = 0;
-    for (long i = 0; i <= MOST; i++)
-        if ((seen += histogram[i]) > sought)
-            return i;
-    return MOST;
+    uint32_t a = *(const uint32_t *)one, b = *(const uint32_t *)other;
+    return (a > b) - (a < b);
+}
+
+static uint32_t percentile(const uint32_t *sorted, size_t count, double part)
+{
+    return count ? sorted[(size_t)(part * (double)(count - 1))] : 0;
+}
+
+static void report(long seconds)
+{
+    size_t all = 0;
+    printf("{\"p99_of_seconds\": [");
+    for (long i = 0; i < seconds; i++) {
+        uint32_t *mine = taken + i * room;
+        qsort(mine, counts[i], sizeof *mine, compare);
+        printf("%s%u", i ? ", " : "", percentile(mine, counts[i], 0.99));
+        memmove(taken + all, mine, counts[i] * sizeof *mine);
+        all += counts[i];
+    }
+    qsort(taken, all, sizeof *taken, compare);
+    printf("], \"messages\": %zu, \"seconds\": %ld, \"p50\": %u, \"p99\": %u, \"p999\": %u}\n", all,
+           seconds, percentile(taken, all, 0.5), percentile(taken, all, 0.99),
+           percentile(taken, all, 0.999));
 }
 
 static void send_if_due(struct slot *slot, uint64_t time)
@@ -82,9 +101,9 @@ static void receive(struct slot *slot)
         return;
     uint64_t time = now();
     if (slot->due >= from && slot->due < until) {
-        uint64_t taken = (time - slot->due) / 1000;
-        histogram[taken < MOST ? taken : MOST]++;
-        counted++;
+        size_t second = (slot->due - from) / SECOND;
+        if (counts[second] < room)
+            taken[second * room + counts[second]++] = (uint32_t)((time - slot->due) / 1000);
     }
     slot->due += interval;
     send_if_due(slot, time);
@@ -102,6 +121,12 @@ int main(int count, char **words)
     if (rate < 1 || connections < 1 || seconds < 1)
         fail("RATE, CONNECTIONS and SECONDS are 1 at least");
     struct slot *slots = calloc(connections, sizeof *slots);
+    room = (size_t)(rate + connections);
+    taken = calloc(seconds * room, sizeof *taken);
+    counts = calloc(seconds, sizeof *counts);
+    if (!slots || !taken || !counts)
+        fail("memory");
+    memset(taken, 1, seconds * room * sizeof *taken);    /* to have it now, not amid the measuring */
     alarm((unsigned)seconds + 30);
     server.sin_port = htons((uint16_t)atol(words[1]));
     server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -135,8 +160,6 @@ int main(int count, char **words)
                     send_if_due(&slots[k], now());
         }
     }
-    printf("{\"messages\": %llu, \"seconds\": %ld, \"p50\": %.0f, \"p99\": %.0f, \"p999\": %.0f}\n",
-           (unsigned long long)counted, seconds, percentile(0.5), percentile(0.99),
-           percentile(0.999));
+    report(seconds);
     return 0;
 }
