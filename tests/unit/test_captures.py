@@ -364,6 +364,8 @@ def test_totals_never_get_less(house: House, monkeypatch: pytest.MonkeyPatch) ->
     live = [each for each in house.captures._all() if each.kind == "live"]
     for each in live:
         each.wait()
+    while house.captures._configured["web"].status().waiting:
+        pass
     before = house.captures.totals()["web"].written
     house.captures._settle()
     assert not [each for each in house.captures._all() if each.kind == "live"]
