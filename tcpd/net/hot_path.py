@@ -12,6 +12,7 @@ the hooks that `HotPath` names. Here, and only here, speed comes before brevity.
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -51,7 +52,12 @@ class HotPath(tcp.Connection):
 
     # CPython shares the names of up to 30 attributes among the instances of a class. One that has
     # more, or whose __dict__ somebody asks for, gets a dict, in which all are found more slowly.
-    __slots__ = ("_corked", "_loop", "bytes_in", "bytes_out", "last_read", "last_write", "tap")
+    # From 3.13 on it does so only in classes without slots, which then cost more than they bring.
+    __slots__ = (
+        ("_corked", "_loop", "bytes_in", "bytes_out", "last_read", "last_write", "tap")
+        if sys.version_info < (3, 13)
+        else ()
+    )
 
     protocol: Any
     reactor: Any
