@@ -185,9 +185,7 @@ def measure(asked: argparse.Namespace, directory: Path, cores: Cores) -> None:
 
 def show(seen: dict[str, list[dict[str, Any]]], taken: dict[str, list[float]]) -> None:
     """Print the medians, and how long answers took."""
-    print(
-        "| who looks | messages a second | p50 | p99 | to nobody's | quietest p99 | tcpd's core |"
-    )
+    print("| who looks | messages a second | p50 | p99 | to nobody's | quiet p99 | tcpd's core |")
     print("|---|---|---|---|---|---|---|")
     seconds = {
         way: sorted(each for sample in samples for each in sample["p99_of_seconds"])
@@ -195,12 +193,9 @@ def show(seen: dict[str, list[dict[str, Any]]], taken: dict[str, list[float]]) -
     }
     without = statistics.median(seconds["nobody"])
     for way, samples in seen.items():
-        rate, p50, busy = (
-            statistics.median(each)
-            for each in zip(
-                *((s["messages"] / s["seconds"], s["p50"], s["busy"]) for s in samples), strict=True
-            )
-        )
+        rate = statistics.median(each["messages"] / each["seconds"] for each in samples)
+        p50 = statistics.median(each["p50"] for each in samples)
+        busy = statistics.median(each["busy"] for each in samples)
         mine = statistics.median(seconds[way])
         quietest = seconds[way][len(seconds[way]) // 10]
         print(

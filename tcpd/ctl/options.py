@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -86,16 +86,18 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _id(text: str) -> str:
-    if not text:
-        raise argparse.ArgumentTypeError("a session's id is missing: the text is empty")
-    return text
+def _given(what: str) -> Callable[[str], str]:
+    """Return what refuses an empty text, as a script's variable may be, for such a thing."""
+
+    def check(text: str) -> str:
+        if not text:
+            raise argparse.ArgumentTypeError(f"{what} is missing: the text is empty")
+        return text
+
+    return check
 
 
-def _name(text: str) -> str:
-    if not text:
-        raise argparse.ArgumentTypeError("a listener's name is missing: the text is empty")
-    return text
+_id, _name = _given("a session's id"), _given("a listener's name")
 
 
 def _sort(text: str) -> str:

@@ -61,7 +61,7 @@ async function withToken(path, options, fetching = fetched) {
 }
 
 export async function get(path) {
-  const fetching = (...all) => fetched(all[0], { ...all[1], signal: AbortSignal.timeout(LOST) });
+  const fetching = (where, options) => fetched(where, { ...options, signal: AbortSignal.timeout(LOST) });
   return (await withToken(path, { method: "GET" }, fetching)).json();
 }
 
